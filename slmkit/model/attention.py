@@ -1,0 +1,146 @@
+"""Causal self-attention: full (MHA, GQA, MQA by the number of key/value heads) and latent (MLA).
+
+Shapes: B batch, T new tokens (queries), S tokens visible in all (keys), H query heads, K key/value heads, D head_dim.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slmkit.config import ModelConfig
+from slmkit.model.cache import KVCache
+from slmkit.model.normalization import Norm
+from slmkit.model.positions import alibi_slopes, apply_rope
+
+
+class Reading(NamedTuple):
+    """What all layers share in one forward pass."""
+
+    rope: tuple[Tensor, Tensor] | None  # cos and sin for the T new positions
+    cache: KVCache | None
+    padding: Tensor | None  # [B] number of padding tokens at the left of each row
+
+
+class Attention(nn.Module):
+    """softmax(Q Kᵀ · scale + mask) V over heads (Vaswani et al. 2017), with K ≤ H key/value heads.
+
+    The query heads always keep their own projections. What MQA (K = 1, Shazeer 2019) and GQA (1 < K < H, Ainslie et
+    al. 2023) share is keys and values; the survey words it the other way round.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        heads, kv_heads, _, self.window, self.scale = config.layer(layer)
+        width, bias = config.head_dim, config.qkv_bias
+        self.head_dim = width
+        self.q = nn.Linear(config.d_model, heads * width, bias=bias)
+        self.k = nn.Linear(config.d_model, kv_heads * width, bias=bias)
+        self.v = nn.Linear(config.d_model, kv_heads * width, bias=bias)
+        self.out = nn.Linear(heads * width, config.d_model, bias=config.out_bias)
+        slopes = alibi_slopes(heads) if config.positions == "alibi" else None
+        self.register_buffer("slopes", slopes, persistent=False)
+
+    def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
+        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q, self.k, self.v))
+        if reading.rope is not None:
+            q, k = apply_rope(q, reading.rope), apply_rope(k, reading.rope)
+        if reading.cache is not None:
+            k, v = reading.cache.update(layer, k, v)
+        return self.out(attend(q, k, v, self.scale, self.window, self.slopes, reading.padding))
+
+
+class LatentAttention(nn.Module):
+    """Multi-head latent attention (DeepSeek-V2, section 2.1): keys and values are rebuilt from one narrow latent.
+
+    The cache holds, for each token, the latent (kv_lora_rank) and one rotated key part shared by all heads
+    (qk_rope_head_dim), whatever the number of heads. A head's query and key are head_dim wide: first the part rebuilt
+    from the latent, which knows no position, then the rotated part.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        heads, _, _, self.window, self.scale = config.layer(layer)
+        self.rope_width, self.value_width = config.qk_rope_head_dim, config.v_head_dim
+        self.plain_width = config.head_dim - self.rope_width
+        self.head_dim, self.rank = config.head_dim, config.kv_lora_rank
+        q_in = config.q_lora_rank or config.d_model
+        self.q_down = nn.Linear(config.d_model, q_in, bias=config.qkv_bias) if config.q_lora_rank else None
+        self.q_norm = Norm(config, q_in) if config.q_lora_rank else None
+        self.q = nn.Linear(q_in, heads * config.head_dim, bias=False)
+        self.kv_down = nn.Linear(config.d_model, self.rank + self.rope_width, bias=config.qkv_bias)
+        self.kv_norm = Norm(config, self.rank)
+        self.kv_up = nn.Linear(self.rank, heads * (self.plain_width + self.value_width), bias=False)
+        self.out = nn.Linear(heads * self.value_width, config.d_model, bias=config.out_bias)
+
+    def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
+        q = self.q(x if self.q_down is None else self.q_norm(self.q_down(x)))
+        q_plain, q_rope = split_heads(q, self.head_dim).split((self.plain_width, self.rope_width), dim=-1)
+        latent, k_rope = self.kv_down(x).split((self.rank, self.rope_width), dim=-1)
+        latent, k_rope = self.kv_norm(latent)[:, None], k_rope[:, None]  # [B, 1, T, ·]: one for all heads
+        if reading.rope is not None:
+            q_rope, k_rope = apply_rope(q_rope, reading.rope), apply_rope(k_rope, reading.rope)
+        if reading.cache is not None:
+            latent, k_rope = reading.cache.update(layer, latent, k_rope)
+        kv = split_heads(self.kv_up(latent[:, 0]), self.plain_width + self.value_width)
+        k_plain, v = kv.split((self.plain_width, self.value_width), dim=-1)
+        k_rope = k_rope.expand(-1, k_plain.shape[1], -1, -1)
+        q, k = torch.cat((q_plain, q_rope), dim=-1), torch.cat((k_plain, k_rope), dim=-1)
+        return self.out(attend(q, k, v, self.scale, self.window, None, reading.padding))
+
+
+def split_heads(x: Tensor, width: int) -> Tensor:
+    """[B, T, heads × width] -> [B, heads, T, width]"""
+    return x.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None) -> Tensor:
+    """q [B, H, T, D], k and v [B, K, S, D], the queries being the last T of the S tokens -> [B, T, H × D]"""
+    time, tokens, dtype = q.shape[2], k.shape[2], q.dtype
+    mask = attention_mask(time, tokens, window, slopes, padding, q)
+    if q.device.type == "cpu" and dtype == torch.bfloat16:
+        # PyTorch's kernel for processors is several times slower in bfloat16 than in fp32. A compiler does better
+        # still with the plain formula, as long as the T × S scores are small.
+        if torch.compiler.is_compiling() and time * tokens <= 512 * 512:
+            return written_out(q, k, v, scale, mask).transpose(1, 2).flatten(2)
+        q, k, v = q.float(), k.float(), v.float()
+    with torch.autocast(q.device.type, enabled=False):
+        # Without a mask, T = S > 1 is the plain causal triangle and T = 1 sees every key. PyTorch's own causal flag
+        # aligns the triangle to the first key, so other cases carry their mask.
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=mask is None and time > 1, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        )
+    return mixed.to(dtype).transpose(1, 2).flatten(2)
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+    """The formula as it stands: softmax(Q Kᵀ · scale + mask) V -> [B, H, T, D]. Keeps all T × S scores in memory."""
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    scores = (q @ k.transpose(-1, -2)).float() * scale  # [B, H, T, S]
+    if mask is None and q.shape[2] > 1:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1).to(q.dtype) @ v
+
+
+def attention_mask(time: int, tokens: int, window, slopes, padding, like: Tensor) -> Tensor | None:
+    """Which keys each query may see: None (the plain causal case), bool or additive, broadcast to [B, H, T, S].
+
+    A query sees itself, the `window` - 1 tokens before it, and no padding. ALiBi adds -slope × distance instead of 0.
+    """
+    narrow = window is not None and tokens > window
+    if not narrow and slopes is None and padding is None and time in (1, tokens):
+        return None
+    key = torch.arange(tokens, device=like.device)
+    distance = key[-time:, None] - key  # [T, S], how far behind the query a key is
+    visible = distance >= 0
+    if narrow:
+        visible = visible & (distance < window)
+    if padding is not None:
+        # A padding query would see nothing and yield NaN, so every query keeps itself; nobody reads those rows.
+        visible = visible & ((key >= padding[:, None, None, None]) | (distance == 0))
+    if slopes is None:
+        return visible
+    return (-slopes[:, None, None] * distance).masked_fill(~visible, float("-inf")).to(like.dtype)

@@ -1,0 +1,147 @@
+"""Counting from a configuration alone: parameters, FLOPs, bytes. Nothing is built.
+
+One multiply-add counts as two FLOPs. Only matrix products are counted, as usual; norms, activations and softmax are
+below one percent of a decoder's arithmetic.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from slmkit.config import ModelConfig
+from slmkit.model.cache import cache_shapes
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Unique parameters by part; shared weights count once. `embedding` covers the lookup tables and an untied head."""
+
+    token_embedding: int
+    position_embedding: int
+    head: int  # 0 when tied
+    attention: int
+    ffn: int
+    norm: int
+
+    @property
+    def embedding(self) -> int:
+        return self.token_embedding + self.position_embedding + self.head
+
+    @property
+    def non_embedding(self) -> int:
+        return self.attention + self.ffn + self.norm
+
+    @property
+    def total(self) -> int:
+        return self.embedding + self.non_embedding
+
+
+def count_parameters(config: ModelConfig) -> ParameterCount:
+    """Unique parameters of `Decoder(config)` by part, to the unit."""
+    d, unique = config.d_model, config.unique_layers
+    norms_per_block = 1 if config.block == "parallel_shared_norm" else 2
+    norm = (norms_per_block * len(unique) + 1) * _norm(config, d)
+    if config.attention == "mla":
+        norm += len(unique) * (_norm(config, config.kv_lora_rank) + _norm(config, config.q_lora_rank or 0))
+    return ParameterCount(
+        token_embedding=config.vocab_size * d,
+        position_embedding=config.max_context * d if config.positions == "learned" else 0,
+        head=0 if config.tied_embeddings else config.vocab_size * d,
+        attention=sum(_size(_attention_matrices(config, i)) for i in unique),
+        ffn=sum(_size(_ffn_matrices(config, i)) for i in (unique[:1] if config.sharing == "ffn_all" else unique)),
+        norm=norm,
+    )
+
+
+def weight_bytes(config: ModelConfig, dtype: torch.dtype = torch.float32) -> int:
+    """Bytes of the unique weights at `dtype`."""
+    return count_parameters(config).total * dtype.itemsize
+
+
+def kv_cache_bytes(config: ModelConfig, tokens: int, dtype: torch.dtype = torch.float16, batch: int = 1) -> int:
+    """Bytes of a cache for `tokens` tokens. Shared layers share weights, not caches, so every layer counts."""
+    shapes = (shape for i in range(config.n_layers) for shape in cache_shapes(config, i))
+    return batch * tokens * dtype.itemsize * sum(heads * width for heads, width in shapes)
+
+
+def flops_by_part(config: ModelConfig, context: int, phase: str = "decode") -> dict[str, float]:
+    """FLOPs a token by part: attention (projections), scores (QKᵀ and ·V), ffn, head.
+
+    decode: one token that sees `context` tokens, itself included.  prefill: the mean over a prompt of `context` tokens,
+    of which each sees the ones before it; a window limits both.  training: forward and backward, three times prefill
+    (Kaplan et al. 2020, section 2.1).
+    """
+    if phase not in ("decode", "prefill", "training"):
+        raise ValueError(f"phase is {phase!r}; it must be decode, prefill or training")
+    parts = {"attention": 0.0, "scores": 0.0, "ffn": 0.0, "head": 2.0 * config.vocab_size * config.d_model}
+    value_width = config.v_head_dim or config.head_dim
+    for i in range(config.n_layers):
+        shape = config.layer(i)
+        window = min(shape.window or context, context)
+        # Keys seen by a prompt's tokens: 1, 2, … up to the window, and the window from there on.
+        seen = window if phase == "decode" else window - window * (window - 1) / (2 * context)
+        parts["attention"] += 2 * _size(_attention_matrices(config, i), bias=False)
+        parts["scores"] += 2 * shape.n_heads * (config.head_dim + value_width) * seen
+        parts["ffn"] += 2 * _size(_ffn_matrices(config, i), bias=False)
+    if config.attention == "mla" and phase == "decode":
+        # The cached latents of all earlier tokens go through kv_up again at every step (the absorbed form avoids it).
+        for i in range(config.n_layers):
+            parts["attention"] += 2 * (context - 1) * _size(_attention_matrices(config, i)[-2:-1], bias=False)
+    return {part: 3 * flops if phase == "training" else flops for part, flops in parts.items()}
+
+
+def flops_per_token(config: ModelConfig, context: int, phase: str = "decode") -> float:
+    """FLOPs to process one token; see `flops_by_part`."""
+    return sum(flops_by_part(config, context, phase).values())
+
+
+def activation_bytes(config: ModelConfig, batch: int, context: int, dtype: torch.dtype = torch.float32) -> int:
+    """Bytes of the tensors that one training forward pass keeps for the backward pass, weights and ids not counted.
+
+    As PyTorch keeps them in eager mode with one dtype throughout: each linear layer's input, what normalization,
+    activation, rotation and attention save, and the logits with their log-probabilities. An estimate, checked against
+    PyTorch's saved tensors to a few percent in tests; full attention only.
+    """
+    if config.attention != "full":
+        raise ValueError("activation_bytes covers attention = 'full'")
+    d = config.d_model
+    numbers = 2.0 * d + 2 * config.vocab_size  # final norm's input and the head's; logits and log-probabilities
+    for i in range(config.n_layers):
+        shape = config.layer(i)
+        query, key = shape.n_heads * config.head_dim, shape.n_kv_heads * config.head_dim
+        norms = 1 if config.block == "parallel_shared_norm" else 2
+        numbers += norms * 2 * d  # each norm's input and output
+        numbers += 2 * query + 2 * key + shape.n_heads  # q, k, v and the mixed values, which `out` reads; log-sum-exp
+        numbers += (4 if config.ffn == "gated" else 2) * shape.d_ff  # gate, its activation, up, product
+    return int(batch * context * numbers * dtype.itemsize)
+
+
+def _attention_matrices(config: ModelConfig, i: int) -> list[tuple[int, int, bool]]:
+    """(inputs, outputs, biased) of each linear layer of layer i's attention; the last is the output projection."""
+    d, width = config.d_model, config.head_dim
+    heads, kv_heads = config.layer(i)[:2]
+    if config.attention == "full":
+        qkv = [(d, n * width, config.qkv_bias) for n in (heads, kv_heads, kv_heads)]
+        return [*qkv, (heads * width, d, config.out_bias)]
+    rank, rope = config.kv_lora_rank, config.qk_rope_head_dim
+    q_in = config.q_lora_rank or d
+    return [
+        *([(d, q_in, config.qkv_bias)] if config.q_lora_rank else []),
+        (q_in, heads * width, False),
+        (d, rank + rope, config.qkv_bias),
+        (rank, heads * (width - rope + config.v_head_dim), False),
+        (heads * config.v_head_dim, d, config.out_bias),
+    ]
+
+
+def _ffn_matrices(config: ModelConfig, i: int) -> list[tuple[int, int, bool]]:
+    d, d_ff, bias = config.d_model, config.layer(i).d_ff, config.ffn_bias
+    return [(d, d_ff, bias)] * (2 if config.ffn == "gated" else 1) + [(d_ff, d, bias)]
+
+
+def _size(matrices: list[tuple[int, int, bool]], bias: bool = True) -> int:
+    return sum(inputs * outputs + (outputs if bias and biased else 0) for inputs, outputs, biased in matrices)
+
+
+def _norm(config: ModelConfig, width: int) -> int:
+    return width * (config.norm_weight + config.norm_bias)

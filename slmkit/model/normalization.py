@@ -1,0 +1,31 @@
+"""Normalization: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slmkit.config import ModelConfig
+
+
+class Norm(nn.Module):
+    """Normalizes the last axis of [..., width]; the shape stays.
+
+    LayerNorm subtracts the mean and divides by the standard deviation; RMSNorm only divides by the root mean square.
+    Either may have no weight (OLMo), and Gemma stores the weight as its distance from 1.
+    """
+
+    def __init__(self, config: ModelConfig, width: int | None = None):
+        super().__init__()
+        width = width or config.d_model
+        self.kind, self.eps, self.unit_offset = config.norm, config.norm_eps, config.norm_unit_offset
+        start = torch.zeros if config.norm_unit_offset else torch.ones
+        self.weight = nn.Parameter(start(width)) if config.norm_weight else None
+        self.bias = nn.Parameter(torch.zeros(width)) if config.norm_bias else None
+        self.width = (width,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = 1 + self.weight if self.unit_offset else self.weight
+        if self.kind == "layernorm":
+            return F.layer_norm(x, self.width, weight, self.bias, self.eps)
+        x = F.rms_norm(x, self.width, weight, self.eps)
+        return x if self.bias is None else x + self.bias

@@ -1,0 +1,69 @@
+"""Positions: rotary tables (RoPE), ALiBi slopes. Learned positions are an embedding and live in the decoder."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from slmkit.config import ModelConfig, RopeScaling
+
+
+def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of every angle that rotary positions use, each [max_context, rope_dim / 2], fp32.
+
+    Element pair j at position t turns by t · theta^(-2j / rope_dim) (Su et al. 2021, equation 15).
+    """
+    exponent = torch.arange(0, config.rope_dim, 2, dtype=torch.float32) / config.rope_dim
+    frequency, attention_factor = 1.0 / config.rope_theta**exponent, 1.0
+    if config.rope_scaling:
+        frequency, attention_factor = _stretched(frequency, config.rope_scaling, config)
+    angle = torch.outer(torch.arange(config.max_context, dtype=torch.float32), frequency)
+    return angle.cos() * attention_factor, angle.sin() * attention_factor
+
+
+def apply_rope(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns the first elements of each head of x [batch, heads, time, head_dim] by the angles in `tables`.
+
+    The tables are cos and sin, each [time, rope_dim / 2] or [batch, 1, time, rope_dim / 2]. Element j is paired with
+    element j + rope_dim / 2, the layout of GPT-NeoX and Llama; elements past rope_dim are left as they are.
+    """
+    cos, sin = (table.to(x.dtype) for table in tables)
+    half = cos.shape[-1]
+    first, second, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat((*turned, rest) if rest.shape[-1] else turned, dim=-1)
+
+
+def alibi_slopes(n_heads: int) -> Tensor:
+    """The penalty per token of distance for each head, [n_heads] (Press et al. 2021, section 3).
+
+    A geometric series from 2^(-8/n); when n is not a power of two, every second term of the next power's series
+    fills the rest, as in the authors' code.
+    """
+    power = 2 ** math.floor(math.log2(n_heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    slopes += [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * (n_heads - power), 2)]
+    return torch.tensor(slopes)
+
+
+def _stretched(frequency: Tensor, scaling: RopeScaling, config: ModelConfig) -> tuple[Tensor, float]:
+    """Frequencies [rope_dim / 2] after context extension, and the factor on the tables; see RopeScaling."""
+    if scaling.kind == "linear":
+        return frequency / scaling.factor, 1.0
+    if scaling.kind == "llama3":
+        # Slow pairs (few turns in the original context) are divided, fast ones kept, the band between is blended.
+        turns = scaling.original_context * frequency / (2 * math.pi)
+        keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+        keep, factor = keep.clamp(0, 1), 1.0
+    else:
+        # YaRN blends along the pair index j instead, between the pairs that make beta_fast and beta_slow turns.
+        def pair_with(turns: float) -> float:
+            wavelength = scaling.original_context / (turns * 2 * math.pi)
+            return config.rope_dim * math.log(wavelength) / (2 * math.log(config.rope_theta))
+
+        low = max(math.floor(pair_with(scaling.beta_fast)), 0)
+        high = min(math.ceil(pair_with(scaling.beta_slow)), config.rope_dim - 1)
+        j = torch.arange(len(frequency), dtype=torch.float32)
+        keep = 1 - ((j - low) / max(high - low, 0.001)).clamp(0, 1)
+        factor = scaling.attention_factor or 0.1 * math.log(scaling.factor) + 1.0
+    return frequency * keep + frequency / scaling.factor * (1 - keep), factor
