@@ -38,17 +38,28 @@ def capability() -> pandas.DataFrame:
 
 
 def runtime() -> pandas.DataFrame:
-    """One row for each timing or memory figure of the cost study: device, model, quantization, phase, value, unit."""
+    """One row for each timing or memory figure: device, model, quantization, phase, value, unit.
+
+    `value` and `x_value` are text, since a few rows quote words ("10 to 20"); `pandas.to_numeric` reads the others.
+    """
     return _read("runtime")
 
 
 def claims() -> pandas.DataFrame:
     """One row for each claim: number, mark, section, statement, kind, lab, metric and the rule for its verdict.
 
-    `mark` is K for a boxed insight, Q for a statement with a number, ! for an error found in the survey. `value` and
-    `verdict` are empty until a record or a recomputation fills them. `problem` says what contradicts the statement.
+    `mark` is K for a boxed insight, Q for a statement with a number, ! for one that something contradicts; `problem`
+    says what. `value` and `verdict` are recomputed here where the survey's own tables decide; a lab decides the others.
     """
-    return _read("claims")
+    from slmkit.survey import statistics
+
+    frame = _read("claims", text="object").astype({"number": int})
+    for claim, recompute in statistics.STATISTICS.items():
+        row = frame.id == claim
+        value = recompute()
+        frame.loc[row, "value"] = f"{value:g}"
+        frame.loc[row, "verdict"] = statistics.verdict(value, frame[row].iloc[0])
+    return frame
 
 
 def rows(table: str) -> list[dict[str, str]]:
@@ -57,8 +68,9 @@ def rows(table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _read(table: str) -> pandas.DataFrame:
+def _read(table: str, text: str | None = None) -> pandas.DataFrame:
     import pandas
 
-    frame = pandas.read_csv(FOLDER / f"{table}.csv")
+    # Lab "03" stays text, and in a table of text a blank is an empty string.
+    frame = pandas.read_csv(FOLDER / f"{table}.csv", dtype=text, keep_default_na=text is None)
     return frame.astype({name: "Int64" for name in frame.columns if name in WHOLE})

@@ -12,6 +12,7 @@ from slmkit.config import ModelConfig, RopeScaling
 from slmkit.survey.tables import rows
 
 ACTIVATIONS = {"ReLU": "relu", "GELU": "gelu", "GELU_tanh": "gelu_tanh", "SiLU": "silu"}
+SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "max_context")
 POSITIONS = {"learned": "learned", "ALiBi": "alibi"}  # everything else in the table is a form of RoPE
 
 # What a family's layers have beyond the columns of the table, and how each is written in a ModelConfig.
@@ -102,19 +103,7 @@ def _from_row(row: dict[str, str]) -> ModelConfig:
     share = re.search(r"(\d+)% of dims", row["pos"])
     prefix = max((p for p in SETTINGS if row["name"].startswith(p)), key=len, default=None)
     return ModelConfig(
-        **{
-            name: int(row[name])
-            for name in (
-                "vocab_size",
-                "d_model",
-                "n_layers",
-                "n_heads",
-                "n_kv_heads",
-                "head_dim",
-                "d_ff",
-                "max_context",
-            )
-        },  # fmt: skip
+        **{name: int(row[name]) for name in SIZES},
         ffn=row["ffn"],
         activation=ACTIVATIONS[row["activation"]],
         norm="rmsnorm" if row["norm"] == "RMSNorm" else "layernorm",

@@ -47,12 +47,12 @@ def test_models_that_need_a_missing_option_name_it():
             config(name)
     with pytest.raises(ValueError, match="norms on queries and keys"):
         config("OpenELM-270M")
-    with pytest.raises(ValueError, match="d_ff is not known|n_heads is not known"):
+    with pytest.raises(ValueError, match="d_ff is not known"):
         config("MiniMA-2-1B")
 
 
 def test_unknown_names_suggest_the_nearest():
-    with pytest.raises(ValueError, match="did you mean .*SmolLM2-135M"):
+    with pytest.raises(ValueError, match=r"did you mean .*SmolLM2-135M"):
         config("SmolLM2-135")
     with pytest.raises(ValueError, match="lists them"):
         config("???")

@@ -1,0 +1,66 @@
+"""Numbers that the survey's own tables give, and what they say about its claims.
+
+Dates are months, "2024-02"; half-years are written "2024 H1". `edition` is "v1" or "v3": the table of that version.
+"""
+
+from slmkit.survey.tables import rows
+
+EDITIONS = {"v1": "in_v1", "v3": "in_v3_table"}
+
+
+def listed(edition: str = "v3") -> list[dict[str, str]]:
+    """The rows of models.csv that stand in the table of that version."""
+    if edition not in EDITIONS:
+        raise ValueError(f"edition is {edition!r}; it must be one of {', '.join(EDITIONS)}")
+    return [row for row in rows("models") if row[EDITIONS[edition]] == "yes"]
+
+
+def half_year(release: str) -> str:
+    """ "2024-07" -> "2024 H2"."""
+    year, month = release.split("-")
+    return f"{year} H{1 if int(month) <= 6 else 2}"
+
+
+def release_pace(edition: str = "v3") -> dict[str, int]:
+    """Models released in each half-year from the first to the last, the empty ones with 0."""
+    halves = [half_year(row["release"]) for row in listed(edition)]
+    years = range(int(min(halves)[:4]), int(max(halves)[:4]) + 1)
+    span = [f"{year} H{half}" for year in years for half in (1, 2)]
+    return {half: halves.count(half) for half in span if min(halves) <= half <= max(halves)}
+
+
+def growth(edition: str = "v1") -> float:
+    """Models released in 2024 for each one released in 2023."""
+    pace = release_pace(edition)
+    return (pace["2024 H1"] + pace["2024 H2"]) / (pace["2023 H1"] + pace["2023 H2"])
+
+
+def dataset_uses(name: str, year: int) -> int:
+    """How many models of a year were trained on a data set."""
+    return next(int(row[f"uses_{year}"] or 0) for row in rows("datasets") if row["name"] == name)
+
+
+def open_datasets() -> int:
+    """Open pre-training sets that some model of the survey used."""
+    return sum(any(int(row[f"uses_{year}"] or 0) for year in (2022, 2023, 2024)) for row in rows("datasets"))
+
+
+# Claims that these tables decide, by id.
+STATISTICS = {
+    "C005": lambda: len(listed("v3")),
+    "C009": growth,
+    "C010": lambda: len(listed("v1")),
+    "C030": open_datasets,
+    "C032": lambda: dataset_uses("The Pile", 2024),
+}
+
+
+def verdict(value: float, claim) -> str:
+    """The verdict on a number without spread, from the claim's `rule`, `expected` and `tolerance`."""
+    expected, tolerance = float(claim["expected"]), float(claim["tolerance"] or 0)
+    holds = {
+        "above": value > expected + tolerance,
+        "below": value < expected - tolerance,
+        "equal": abs(value - expected) <= tolerance,
+    }[claim["rule"]]
+    return "reproduced" if holds else "the survey's own data disagrees"

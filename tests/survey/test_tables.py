@@ -1,0 +1,77 @@
+"""The survey's tables: shapes, codes, and the claims that they decide."""
+
+import subprocess
+import sys
+
+import pytest
+
+from slmkit import survey
+from slmkit.survey import statistics
+
+VERDICTS = {"", "reproduced", "not distinguishable at this scale", "contradicted",
+            "the survey's own data disagrees", "not testable here"}  # fmt: skip
+
+
+def test_tables_have_their_rows():
+    models = survey.models()
+    assert len(models) == 73
+    assert models.name.is_unique
+    assert str(models.params_exact.dtype) == "Int64", "gaps must not turn counts into floats"
+    assert {"The Pile", "FineWeb-Edu", "DCLM-baseline"} <= set(survey.datasets().name)
+    assert survey.capability().value.between(-100, 100).all()
+    assert {"prefill", "decode"} <= set(survey.runtime().phase)
+
+
+def test_a_caller_may_change_its_table():
+    table = survey.models()
+    table.loc[0, "name"] = "changed"
+    assert "changed" not in set(survey.models().name)
+
+
+def test_counts_and_pace():
+    assert len(statistics.listed("v1")) == 59
+    assert len(statistics.listed("v3")) == 70
+    for edition in ("v1", "v3"):
+        assert sum(statistics.release_pace(edition).values()) == len(statistics.listed(edition))
+    assert statistics.release_pace("v1")["2022 H1"] == 4, "the four OPT models"
+    assert [statistics.half_year(month) for month in ("2024-06", "2024-07")] == ["2024 H1", "2024 H2"]
+    with pytest.raises(ValueError, match="v1, v3"):
+        statistics.listed("v2")
+
+
+def test_claims_are_well_formed():
+    claims = survey.claims()
+    assert claims.id.is_unique
+    assert set(claims.mark) <= {"K", "Q", "!"}
+    assert set(claims.kind) <= {"statistics", "computed", "trained", "evaluated", "profiled"}
+    assert claims.lab.str.fullmatch(r"\d\d").all()
+    assert set(claims.rule) <= {"", "above", "below", "equal"}
+    assert set(claims.verdict) <= VERDICTS
+    assert (claims[claims.mark == "!"].problem != "").all(), "an error must say what is wrong"
+    assert (claims.number.astype(int) <= 116).all()
+    ruled = claims[claims.rule != ""]
+    assert ruled.expected.astype(float).notna().all()
+    assert (ruled.metric != "").all()
+
+
+def test_the_tables_decide_their_claims():
+    claims = survey.claims().set_index("id")
+    assert claims.value["C005"] == "70"
+    assert claims.verdict["C005"] == "the survey's own data disagrees", "the introduction says 57"
+    assert claims.verdict["C010"] == "reproduced"
+    assert claims.verdict["C032"] == "the survey's own data disagrees", "The Pile was used in 2024"
+    assert set(statistics.STATISTICS) <= set(claims.index)
+
+
+def test_verdict_follows_the_rule():
+    claim = {"rule": "above", "expected": "1", "tolerance": "0.1"}
+    assert statistics.verdict(1.2, claim) == "reproduced"
+    assert statistics.verdict(1.05, claim) == "the survey's own data disagrees"
+    assert statistics.verdict(0.8, claim | {"rule": "below"}) == "reproduced"
+    assert statistics.verdict(1.05, claim | {"rule": "equal"}) == "reproduced"
+
+
+def test_the_survey_is_light():
+    """Code that only needs a name or a configuration does not wait for pandas."""
+    code = "import sys, slmkit.survey as s; s.config('SmolLM2-135M'); s.available(); assert 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
