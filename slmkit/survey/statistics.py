@@ -3,9 +3,22 @@
 Dates are months, "2024-02"; half-years are written "2024 H1". `edition` is "v1" or "v3": the table of that version.
 """
 
+import re
+
 from slmkit.survey.tables import rows
 
 EDITIONS = {"v1": "in_v1", "v3": "in_v3_table"}
+TUNED = ("Bloomz", "LaMini-GPT", "Dolly-v2")  # from Bloom, GPT-2 and Pythia, against the survey's own rule
+
+# The parts of the survey's typical recipe (boxed insight of section 2.2), as published, not as the survey prints them.
+RECIPE = {
+    "grouped attention": lambda row: row["attention"] == "GQA",
+    "gated FFN": lambda row: row["ffn"] == "gated",
+    "FFN ratio 2 to 8": lambda row: row["layerwise_scaling"] == "no" and 2 <= float(row["ffn_ratio"]) <= 8,
+    "SiLU": lambda row: row["activation"] == "SiLU",
+    "RMSNorm": lambda row: row["norm"] == "RMSNorm",
+    "vocabulary above 50,000": lambda row: int(row["vocab_size"]) > 50_000,
+}
 
 
 def listed(edition: str = "v3") -> list[dict[str, str]]:
@@ -21,9 +34,18 @@ def half_year(release: str) -> str:
     return f"{year} H{1 if int(month) <= 6 else 2}"
 
 
-def release_pace(edition: str = "v3") -> dict[str, int]:
-    """Models released in each half-year from the first to the last, the empty ones with 0."""
-    halves = [half_year(row["release"]) for row in listed(edition)]
+def family(row: dict[str, str]) -> str:
+    """The name without its size: models of one family differ in size alone, "Pythia-160M" -> "Pythia"."""
+    return re.sub(r"-\d[\d.]*[MB]$", "", row["name"])
+
+
+def release_pace(edition: str = "v3", families: bool = False) -> dict[str, int]:
+    """Models, or families, released in each half-year from the first to the last, the empty ones with 0."""
+    first = {}  # the first release of each model or family
+    for row in listed(edition):
+        key = family(row) if families else row["name"]
+        first[key] = min(row["release"], first.get(key, "9999"))
+    halves = [half_year(release) for release in first.values()]
     years = range(int(min(halves)[:4]), int(max(halves)[:4]) + 1)
     span = [f"{year} H{half}" for year in years for half in (1, 2)]
     return {half: halves.count(half) for half in span if min(halves) <= half <= max(halves)}
@@ -33,6 +55,22 @@ def growth(edition: str = "v1") -> float:
     """Models released in 2024 for each one released in 2023."""
     pace = release_pace(edition)
     return (pace["2024 H1"] + pace["2024 H2"]) / (pace["2023 H1"] + pace["2023 H2"])
+
+
+def tuned(edition: str = "v3") -> int:
+    """Rows of that version's table that were tuned from another model."""
+    return sum(row["name"].startswith(TUNED) for row in listed(edition))
+
+
+def recipe_shares(year: int, edition: str = "v3") -> dict[str, float]:
+    """Percent of the models of a year with each part of the typical recipe, and under "all" with every part.
+
+    Rows whose dimensions were never published are left out.
+    """
+    of_year = [row for row in listed(edition) if row["release"].startswith(str(year)) and row["ffn_ratio"]]
+    parts = {name: [part(row) for row in of_year] for name, part in RECIPE.items()}
+    parts["all"] = [all(row) for row in zip(*parts.values())]
+    return {name: 100 * sum(row) / len(of_year) for name, row in parts.items()}
 
 
 def dataset_uses(name: str, year: int) -> int:
@@ -48,6 +86,7 @@ def open_datasets() -> int:
 # Claims that these tables decide, by id.
 STATISTICS = {
     "C005": lambda: len(listed("v3")),
+    "C007": tuned,
     "C009": growth,
     "C010": lambda: len(listed("v1")),
     "C030": open_datasets,

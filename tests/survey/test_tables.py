@@ -34,6 +34,9 @@ def test_counts_and_pace():
     for edition in ("v1", "v3"):
         assert sum(statistics.release_pace(edition).values()) == len(statistics.listed(edition))
     assert statistics.release_pace("v1")["2022 H1"] == 4, "the four OPT models"
+    families = statistics.release_pace("v1", families=True)
+    assert families["2022 H1"] == 1
+    assert families["2022 H2"] == 3, "Galactica, Bloom, Bloomz"
     assert [statistics.half_year(month) for month in ("2024-06", "2024-07")] == ["2024 H1", "2024 H2"]
     with pytest.raises(ValueError, match="v1, v3"):
         statistics.listed("v2")
@@ -58,9 +61,17 @@ def test_the_tables_decide_their_claims():
     claims = survey.claims().set_index("id")
     assert claims.value["C005"] == "70"
     assert claims.verdict["C005"] == "the survey's own data disagrees", "the introduction says 57"
+    assert claims.value["C007"] == "5", "two Bloomz, two LaMini-GPT, one Dolly"
     assert claims.verdict["C010"] == "reproduced"
     assert claims.verdict["C032"] == "the survey's own data disagrees", "The Pile was used in 2024"
     assert set(statistics.STATISTICS) <= set(claims.index)
+
+
+def test_recipe_shares():
+    shares = {year: statistics.recipe_shares(year) for year in (2022, 2024)}
+    assert shares[2022]["RMSNorm"] == shares[2022]["all"] == 0
+    assert shares[2024]["gated FFN"] > 90
+    assert all(shares[2024]["all"] <= share for share in shares[2024].values())
 
 
 def test_verdict_follows_the_rule():
