@@ -39,7 +39,10 @@ class Attention(nn.Module):
         self.k = nn.Linear(config.d_model, kv_heads * width, bias=bias)
         self.v = nn.Linear(config.d_model, kv_heads * width, bias=bias)
         self.out = nn.Linear(heads * width, config.d_model, bias=config.out_bias)
-        slopes = alibi_slopes(heads) if config.positions == "alibi" else None
+        self.make_slopes(config)
+
+    def make_slopes(self, config: ModelConfig):
+        slopes = alibi_slopes(self.q.out_features // self.head_dim) if config.positions == "alibi" else None
         self.register_buffer("slopes", slopes, persistent=False)
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:

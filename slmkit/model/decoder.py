@@ -57,10 +57,17 @@ class Decoder(nn.Module):
                 self.blocks[i].ffn = self.blocks[0].ffn
         self.norm = Norm(config)
         self.head = None if config.tied_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
-        cos, sin = rope_tables(config) if config.positions == "rope" else (None, None)
+        self.make_tables()
+        initialize(self)
+
+    def make_tables(self):
+        """Computes what follows from the configuration alone and is never saved: rotary tables and ALiBi slopes."""
+        cos, sin = rope_tables(self.config) if self.config.positions == "rope" else (None, None)
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
-        initialize(self)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.make_slopes(self.config)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
         """Logits [batch, time, vocab_size] for the token after each of `ids` [batch, time].
@@ -79,7 +86,8 @@ class Decoder(nn.Module):
             raise ValueError(f"{end} tokens are more than the model's max_context of {self.config.max_context}")
         x = self.embedding(ids)
         if self.config.embedding_scale != 1:
-            x = x * self.config.embedding_scale
+            # Rounded to the type of the weights first, as Gemma does: in bfloat16 √3072 is 55.5, not 55.4256.
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
         # Rows start counting at their first real token; padding itself counts as position 0.
         where = slice(start, end)
         if padding is not None:

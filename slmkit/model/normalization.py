@@ -24,8 +24,15 @@ class Norm(nn.Module):
         self.width = (width,)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = 1 + self.weight if self.unit_offset else self.weight
+        if self.unit_offset:
+            # In bfloat16, 1 + weight would lose most of the weight, so Gemma's norm computes in fp32.
+            wide = torch.promote_types(x.dtype, torch.float32)
+            bias = None if self.bias is None else self.bias.to(wide)
+            return self.normalized(x.to(wide), 1 + self.weight.to(wide), bias).to(x.dtype)
+        return self.normalized(x, self.weight, self.bias)
+
+    def normalized(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         if self.kind == "layernorm":
-            return F.layer_norm(x, self.width, weight, self.bias, self.eps)
+            return F.layer_norm(x, self.width, weight, bias, self.eps)
         x = F.rms_norm(x, self.width, weight, self.eps)
-        return x if self.bias is None else x + self.bias
+        return x if bias is None else x + bias

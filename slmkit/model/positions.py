@@ -64,6 +64,6 @@ def _stretched(frequency: Tensor, scaling: RopeScaling, config: ModelConfig) -> 
         low = max(math.floor(pair_with(scaling.beta_fast)), 0)
         high = min(math.ceil(pair_with(scaling.beta_slow)), config.rope_dim - 1)
         j = torch.arange(len(frequency), dtype=torch.float32)
-        keep = 1 - ((j - low) / max(high - low, 0.001)).clamp(0, 1)
+        keep = 1 - ((j - low) / (high - low or 0.001)).clamp(0, 1)
         factor = scaling.attention_factor or 0.1 * math.log(scaling.factor) + 1.0
     return frequency * keep + frequency / scaling.factor * (1 - keep), factor
