@@ -1,0 +1,107 @@
+"""The instruments themselves: a stopwatch against a known sleep and known work, a meter against known bytes."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from slmkit.profiling import (
+    AbovePeakError,
+    PeakMemory,
+    Timing,
+    UnsteadyError,
+    measure,
+    measure_in_turn,
+    peak_memory,
+    tensor_bytes,
+    throughput,
+    use_threads,
+)
+
+
+def count_to(n):
+    total = 0
+    for i in range(n):
+        total += i
+    return total
+
+
+def test_a_sleep_takes_wall_time_and_no_processor_time():
+    slept = measure(lambda: time.sleep(0.1), repeats=3, clock="wall")
+    assert 0.1 <= slept.minimum < 0.2
+    assert min(slept.cpu) < 0.03
+
+
+def test_twice_the_work_takes_twice_the_processor_time():
+    laps = measure_in_turn({"once": lambda: count_to(400_000), "twice": lambda: count_to(800_000)}, clock="cpu")
+    assert 1.5 < laps["twice"].minimum / laps["once"].minimum < 2.7
+
+
+def test_warm_up_is_thrown_away_and_works_alternate():
+    calls = []
+    laps = measure_in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=2)
+    assert calls == ["a", "b"] * 5
+    assert len(laps["a"].wall) == len(laps["b"].cpu) == 3
+
+
+def test_a_slow_first_call_does_not_count():
+    delays = iter([0.2, 0.0, 0.0])
+    assert max(measure(lambda: time.sleep(next(delays)), repeats=2, clock="wall").wall) < 0.15
+
+
+def test_summaries_are_of_the_named_clock():
+    laps = Timing(wall=(4.0, 5.0, 9.0), cpu=(1.0, 2.0, 3.0), clock="cpu")
+    assert (laps.median, laps.minimum, laps.spread) == (2.0, 1.0, 0.5)
+    assert Timing(laps.wall, laps.cpu, "wall").median == 5.0
+    assert laps.each(2).cpu == (0.5, 1.0, 1.5)
+
+
+def test_the_clock_is_cpu_time_on_one_thread_only():
+    with use_threads(1):
+        assert measure(lambda: None, repeats=1).clock == "cpu"
+    with use_threads(2):
+        assert measure(lambda: None, repeats=1).clock == "wall"
+
+
+def test_a_wide_spread_is_flagged_and_refused():
+    steady, wild = Timing((1.0, 1.1, 1.0, 1.0), (0.0,) * 4), Timing((1.0, 2.0, 3.0, 1.5), (0.0,) * 4)
+    assert steady.steady
+    assert steady.required() == steady.median
+    assert not wild.steady
+    with pytest.raises(UnsteadyError, match="more repeats"):
+        wild.required()
+    with pytest.raises(UnsteadyError):
+        Timing((1.0,), (1.0,)).required()  # one repeat says nothing about its spread
+
+
+def test_a_throughput_above_the_peak_is_rejected():
+    assert throughput(100, 2.0, peak=50) == 50
+    with pytest.raises(AbovePeakError, match="decode"):
+        throughput(100, 1.0, peak=50, what="decode")
+    with pytest.raises(ValueError, match="above 0"):
+        throughput(100, 0.0)
+
+
+def test_bad_arguments_say_what_is_right():
+    with pytest.raises(ValueError, match="repeats = 0"):
+        measure(count_to, repeats=0)
+    with pytest.raises(ValueError, match="cpu or wall"):
+        measure(count_to, clock="sun")
+
+
+@pytest.mark.parametrize("megabytes", [64, 200])
+def test_the_memory_meter_sees_an_array_that_comes_and_goes(megabytes):
+    with PeakMemory() as memory:
+        array = np.ones(megabytes * 10**6 // 8)
+        del array
+    assert megabytes * 0.9e6 < memory.grown < megabytes * 1.3e6
+    assert memory.grown < memory.peak <= peak_memory() * 1.01
+
+
+def test_tensor_bytes_counts_shared_storage_once():
+    x = torch.zeros(1000)
+    assert tensor_bytes(x) == 4000
+    assert tensor_bytes([x, x.view(10, 100), torch.zeros(10, dtype=torch.float16)]) == 4020
+    layer = torch.nn.Linear(8, 4)
+    assert tensor_bytes(layer) == 4 * (8 * 4 + 4)
