@@ -1,4 +1,4 @@
-"""Text to train on, split by document: what installable packages carry, a generated world, or the reader's own files."""
+"""Text to train on, split by document: what packages carry, a generated world, or the reader's own files."""
 
 import sys
 import sysconfig
@@ -23,6 +23,12 @@ class Corpus:
         for part in ("train", "held_out"):
             if not any(text.strip() for text in getattr(self, part)):
                 raise ValueError(f"corpus {self.name!r} has no text in its {part} part; it needs more documents")
+        for text in set(self.train) & set(self.held_out):
+            if text.strip():
+                raise ValueError(
+                    f"corpus {self.name!r} has a document twice, once to train on and once held out; "
+                    f"take one copy out. It begins {text.strip()[:40]!r}"
+                )
 
     def __str__(self):
         sizes = (sum(len(text.encode()) for text in part) / 1e6 for part in (self.train, self.held_out))
@@ -61,7 +67,7 @@ def code() -> Corpus:
     The text depends on the interpreter's version, so results on it compare within one version only.
     """
     root = Path(sysconfig.get_path("stdlib"))
-    skip = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "encodings"}
+    skip = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data"}
     paths = [p for p in sorted(root.rglob("*.py")) if not skip & set(p.relative_to(root).parts)]
     version = ".".join(map(str, sys.version_info[:3]))
     return _by_file("code", "PSF-2.0", f"the standard library of Python {version}", root, paths)
@@ -79,9 +85,9 @@ def tinyworld() -> Corpus:
 def folder(path: str | Path) -> Corpus:
     """The reader's own .txt and .md files, each a document, found in `path` and below."""
     root = Path(path)
-    paths = sorted(p for p in root.rglob("*") if p.suffix in (".txt", ".md") and p.is_file())
-    if len(paths) < 2:
-        raise ValueError(f"{root} holds {len(paths)} .txt or .md files; two or more are needed, one to hold out")
+    if not root.is_dir():
+        raise NotADirectoryError(f"there is no folder {root}; give one that holds .txt or .md files")
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in (".txt", ".md") and p.is_file())
     return _by_file(root.name, "the reader's own", str(root), root, paths)
 
 
@@ -90,6 +96,11 @@ BUILT_IN = {"speeches": speeches, "code": code, "tinyworld": tinyworld}
 
 def _by_file(name: str, licence: str, source: str, root: Path, paths: list[Path]) -> Corpus:
     """One document a file; a file's part follows from its name, so adding files moves none of the others."""
+    if len(paths) < 2:
+        raise ValueError(
+            f"{root} holds {len(paths)} text files; two or more are needed, one of them to hold out "
+            "(in a folder of your own, .txt and .md files count)"
+        )
     parts = {True: [], False: []}
     for path in paths:
         data = path.read_bytes()
@@ -97,6 +108,8 @@ def _by_file(name: str, licence: str, source: str, root: Path, paths: list[Path]
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); convert it or take it out") from None
+        if "\0" in text:  # decodes, but is UTF-16 or no text at all
+            raise ValueError(f"{path} has zero bytes, so it is not UTF-8 text; convert it or take it out")
         digest = zlib.crc32(path.relative_to(root).as_posix().encode())
         parts[digest % HELD_OUT_SHARE == 0].append(text)
     if not parts[True]:  # few files: hold out the last rather than none

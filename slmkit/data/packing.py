@@ -51,8 +51,12 @@ def pack(documents: Sequence[str], tokenizer: Tokenizer, path: str | Path) -> To
         "vocab_size": str(tokenizer.vocab_size),
     }
     partial = Path(f"{path}.partial")
-    save_file({"tokens": tokens}, partial, metadata=facts)
-    partial.replace(path)
+    try:
+        save_file({"tokens": tokens}, partial, metadata=facts)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path} ({error}); free some space or choose another folder") from None
     return open_row(path)
 
 
@@ -60,11 +64,11 @@ def open_row(path: str | Path) -> TokenRow:
     """Opens a packed file without reading its tokens into memory."""
     try:
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
+            facts = file.metadata() or {}
             return TokenRow(
                 file.get_tensor("tokens"), int(facts["text_bytes"]), facts["tokenizer"], int(facts["vocab_size"])
             )
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, KeyError) as error:
         raise ValueError(f"{path} is not a whole packed token file ({error}); delete it and pack again") from None
 
 

@@ -25,7 +25,7 @@ class Tokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
         """Byte-pair encoding (Sennrich et al. 2016) on `texts`: merges the most frequent pair until the vocabulary,
-        256 bytes and one separator included, has `vocab_size` entries."""
+        256 bytes and one separator included, has `vocab_size` entries, or fewer when a small text runs out of pairs."""
         if vocab_size <= BYTES:
             raise ValueError(f"vocab_size is {vocab_size}; 256 bytes and one separator need at least {BYTES + 1}")
         backend = tokenizers.Tokenizer(models.BPE())
@@ -37,7 +37,9 @@ class Tokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        backend.train_from_iterator(texts, trainer)
+        backend.train_from_iterator(map(_encodable, texts), trainer)
+        if backend.get_vocab_size() == BYTES + 1 < vocab_size:
+            raise ValueError("there is no text to train a tokenizer on: not one pair of characters to merge")
         return cls(backend, backend.token_to_id(END_OF_TEXT))
 
     @property
@@ -50,18 +52,21 @@ class Tokenizer:
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()[:16]
 
     def encode(self, text: str) -> list[int]:
-        _check_encodable(text)
-        return self.backend.encode(text, add_special_tokens=False).ids
+        return self.backend.encode(_encodable(text), add_special_tokens=False).ids
 
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, encoded in parallel."""
-        for text in texts:
-            _check_encodable(text)
-        return [encoded.ids for encoded in self.backend.encode_batch(list(texts), add_special_tokens=False)]
+        texts = [_encodable(text) for text in texts]
+        return [encoded.ids for encoded in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`. A sequence cut inside a character shows the replacement character there."""
-        return self.backend.decode([int(i) for i in ids], skip_special_tokens=False)
+        ids = [int(i) for i in ids]
+        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+            raise ValueError(
+                f"token ids run from {min(ids)} to {max(ids)}; the tokenizer has 0 to {self.vocab_size - 1}"
+            )
+        return self.backend.decode(ids, skip_special_tokens=False)
 
     def save(self, path: str | Path):
         Path(path).write_text(self.backend.to_str(), encoding="utf-8")
@@ -80,9 +85,10 @@ class Tokenizer:
         return cls(backend, end)
 
 
-def _check_encodable(text: str):
+def _encodable(text: str) -> str:
     try:
         text.encode("utf-8")
+        return text
     except UnicodeEncodeError as error:
         raise ValueError(
             f"character {error.start} is a lone surrogate (U+{ord(text[error.start]):04X}), half of a character; "
