@@ -85,19 +85,14 @@ SCALING = {
 }  # fmt: skip
 
 
-# -- options that are more than a name
-
-
 def _read_rope(theirs) -> dict:
     rope = {name: value for name, value in theirs.rope_parameters.items() if value is not None}
     kind, fraction = rope.get("rope_type", "default"), rope.get("partial_rotary_factor", 1.0)
     if fraction != 1 and theirs.model_type != "gpt_neox":
         raise ValueError(f"partial_rotary_factor is {fraction}; of these families only GPT-NeoX turns part of a head")
-    for name in ("mscale", "mscale_all_dim"):
-        if name in rope:
-            raise ValueError(f"rope_parameters has {name} = {rope[name]}; give the attention_factor instead")
-    if not rope.get("truncate", True):
-        raise ValueError("rope_parameters has truncate = False; a Decoder's yarn rounds its ramp to whole pairs")
+    for name, usual in (("mscale", None), ("mscale_all_dim", None), ("truncate", True)):
+        if rope.get(name, usual) != usual:
+            raise ValueError(f"rope_parameters has {name} = {rope[name]}, which a Decoder's yarn does not know")
     options = dict(rope_theta=rope["rope_theta"], rope_fraction=fraction)
     if kind == "default":
         return options
@@ -156,13 +151,9 @@ def _read_gemma(theirs) -> dict:
     return dict(embedding_scale=theirs.hidden_size**0.5, **_read_rope(theirs))
 
 
-# -- the families
-
-
 class Family(NamedTuple):
     """How one of transformers' families spells a decoder."""
 
-    classes: tuple[str, str]  # of the configuration and of the model
     names: dict[str, str]
     options: dict[str, str]
     fixed: dict[str, object]  # options of ours that the family always has at these values
@@ -174,35 +165,18 @@ class Family(NamedTuple):
 
 
 STANDARD = {"ffn": "standard", "norm": "layernorm", "ffn_bias": True}
+GPT2_FIXED = STANDARD | {"positions": "learned", "qkv_bias": True, "out_bias": True}
+LLAMA_OPTIONS = ROTARY_RMS | ATTENTION_BIAS | {"ffn_bias": "mlp_bias"}
+GPT2_OPTIONS = COMMON | {"activation": "activation_function", "norm_eps": "layer_norm_epsilon"}
+NEOX_OPTIONS = COMMON | ATTENTION_BIAS | {"d_ff": "intermediate_size", "activation": "hidden_act",
+                                          "norm_eps": "layer_norm_eps"}  # fmt: skip
 FAMILIES = {
-    "llama": Family(
-        ("LlamaConfig", "LlamaForCausalLM"), LLAMA_NAMES,
-        ROTARY_RMS | ATTENTION_BIAS | {"ffn_bias": "mlp_bias"}, {}, _read_rope, _write_rope,
-    ),
-    "gpt2": Family(
-        ("GPT2Config", "GPT2LMHeadModel"), GPT2_NAMES,
-        COMMON | {"activation": "activation_function", "norm_eps": "layer_norm_epsilon"},
-        STANDARD | {"positions": "learned", "qkv_bias": True, "out_bias": True},
-        _read_gpt2, _write_gpt2, packing="stacked", transposed=True,
-    ),
-    "gpt_neox": Family(
-        ("GPTNeoXConfig", "GPTNeoXForCausalLM"), NEOX_NAMES,
-        COMMON | ATTENTION_BIAS
-        | {"d_ff": "intermediate_size", "activation": "hidden_act", "norm_eps": "layer_norm_eps"},
-        STANDARD, _read_neox, _write_neox, packing="by head",
-    ),
-    "qwen2": Family(
-        ("Qwen2Config", "Qwen2ForCausalLM"), LLAMA_NAMES,
-        ROTARY_RMS, {"qkv_bias": True}, _read_qwen2, _write_qwen2,
-    ),
-    "gemma": Family(
-        ("GemmaConfig", "GemmaForCausalLM"), LLAMA_NAMES,
-        ROTARY_RMS | ATTENTION_BIAS, {"norm_unit_offset": True}, _read_gemma, _write_rope,
-    ),
-}  # fmt: skip
-
-
-# -- configurations
+    "llama": Family(LLAMA_NAMES, LLAMA_OPTIONS, {}, _read_rope, _write_rope),
+    "gpt2": Family(GPT2_NAMES, GPT2_OPTIONS, GPT2_FIXED, _read_gpt2, _write_gpt2, "stacked", transposed=True),
+    "gpt_neox": Family(NEOX_NAMES, NEOX_OPTIONS, STANDARD, _read_neox, _write_neox, "by head"),
+    "qwen2": Family(LLAMA_NAMES, ROTARY_RMS, {"qkv_bias": True}, _read_qwen2, _write_qwen2),
+    "gemma": Family(LLAMA_NAMES, ROTARY_RMS | ATTENTION_BIAS, {"norm_unit_offset": True}, _read_gemma, _write_rope),
+}
 
 
 def config_from_transformers(theirs: "PreTrainedConfig") -> ModelConfig:
@@ -234,8 +208,8 @@ def config_to_transformers(ours: ModelConfig, family: str | None = None) -> "Pre
 
 def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", list[str]]:
     """`ours` in the family's terms, and the options that do not come back when it is read again."""
-    import transformers
     from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
 
     family = _family(name)
     values = {theirs: getattr(ours, option) for option, theirs in family.options.items()}
@@ -243,7 +217,7 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
     activation = next(theirs for theirs, known in ACTIVATIONS.items() if known == ours.activation)
     values[family.options["activation"]] = activation
     try:
-        theirs = getattr(transformers, family.classes[0])(**values | family.write(ours))
+        theirs = AutoConfig.for_model(name, **values | family.write(ours))
         said = _meaning(config_from_transformers(theirs))
     except (ValueError, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
@@ -271,18 +245,14 @@ def _family(name: str) -> Family:
     return FAMILIES[name]
 
 
-# -- weights
-
-
 def from_transformers(hf_model: "PreTrainedModel") -> Decoder:
     """A Decoder with a copy of the weights of `hf_model`, a …ForCausalLM of one of FAMILIES, in their type and device.
 
     The copy answers as `hf_model.eval()` does. Raises ValueError for what a Decoder cannot express.
     """
     config = config_from_transformers(hf_model.config)
-    model_class = _family(hf_model.config.model_type).classes[1]
-    if model_class not in {base.__name__ for base in type(hf_model).__mro__}:
-        raise ValueError(f"the model is a {type(hf_model).__name__}; convert a {model_class}, which has the head")
+    if hf_model.get_output_embeddings() is None:
+        raise ValueError(f"a {type(hf_model).__name__} has no output head; convert the …ForCausalLM around it")
     tensors = {name: tensor.detach().clone() for name, tensor in hf_model.named_parameters()}
     model = assemble(config, tensors_from_transformers(tensors, config, hf_model.config.model_type))
     return model.to(hf_model.device)
@@ -353,5 +323,5 @@ def _pack(parts: list[Tensor], config: ModelConfig, packing: str) -> Tensor:
 
 def _unpack(packed: Tensor, config: ModelConfig, packing: str) -> list[Tensor]:
     if packing == "stacked":
-        return [part.contiguous() for part in packed.chunk(3)]
+        return [part.clone() for part in packed.chunk(3)]
     return [part.flatten(0, 1) for part in packed.unflatten(0, (-1, 3, config.head_dim)).unbind(1)]
