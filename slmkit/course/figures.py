@@ -82,8 +82,8 @@ def recipe_by_year() -> Figure:
         axis.plot(years, values, "o-", color=BLUE, markersize=4)
         axis.set_title(part.replace("vocabulary ", "vocabulary\n"), fontsize=9)
         below = values[-1] < values[0]  # the label stands where the line does not pass
-        axis.annotate(f"{values[-1]:.0f}%", (years[-1], values[-1]), (-7, -13 if below else -3), fontsize=8.5, ha="right",
-                      textcoords="offset points")  # fmt: skip
+        axis.annotate(f"{values[-1]:.0f}%", (years[-1], values[-1]), (-7, -13 if below else -3), fontsize=8.5,
+                      ha="right", textcoords="offset points")  # fmt: skip
         axis.set_ylim(-5, 108)
         axis.set_xticks(years, [f"’{year % 100}" for year in years])
     figure.supylabel("share of the year's models, %", fontsize=9.5)
