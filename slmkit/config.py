@@ -6,7 +6,8 @@ the published families add: positions, biases, block layout, sharing and layer-w
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import NamedTuple
 
 ATTENTIONS = ("full", "mla")
@@ -17,6 +18,7 @@ POSITIONS = ("rope", "learned", "alibi", "none")
 SHARINGS = ("none", "ffn_all", "block_pairs")
 BLOCKS = ("sequential", "parallel", "parallel_shared_norm")
 ROPE_SCALINGS = ("linear", "llama3", "yarn")
+FLAGS = ("tied_embeddings", "qkv_bias", "out_bias", "ffn_bias", "norm_weight", "norm_bias", "norm_unit_offset")
 PER_LAYER = ("n_heads", "n_kv_heads", "d_ff", "window", "attention_scale")
 
 
@@ -41,12 +43,21 @@ class RopeScaling:
 
     def __post_init__(self):
         _one_of("rope_scaling.kind", self.kind, ROPE_SCALINGS)
-        if self.factor < 1:
+        if not (_is_number(self.factor) and self.factor >= 1):
             raise ValueError(f"rope_scaling.factor is {self.factor}; it stretches the context, so it must be 1 or more")
-        if self.kind != "linear" and not self.original_context:
+        if self.original_context is not None:
+            _positive("rope_scaling.original_context", self.original_context)
+        elif self.kind != "linear":
             raise ValueError(
                 f"rope_scaling of kind {self.kind!r} needs original_context, the context before stretching"
             )
+        for name in ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow"):
+            _above("rope_scaling." + name, getattr(self, name), 0)
+        if self.attention_factor is not None:
+            _above("rope_scaling.attention_factor", self.attention_factor, 0)
+        for low, high in (("low_freq_factor", "high_freq_factor"), ("beta_slow", "beta_fast")):
+            if getattr(self, low) >= getattr(self, high):
+                raise ValueError(f"rope_scaling.{low} is {getattr(self, low)}; it must be below {high}")
 
 
 class LayerShape(NamedTuple):
@@ -141,9 +152,15 @@ class ModelConfig:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown configuration field {unknown[0]!r}; the fields are {', '.join(sorted(known))}")
+        for field in fields(cls):
+            if field.default is MISSING and field.name not in values:
+                raise ValueError(f"{field.name} is missing; a configuration needs it")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if isinstance(values.get("rope_scaling"), dict):
-            values["rope_scaling"] = RopeScaling(**values["rope_scaling"])
+            try:
+                values["rope_scaling"] = RopeScaling(**values["rope_scaling"])
+            except TypeError as error:
+                raise ValueError(f"rope_scaling has a field too many or too few: {error}") from None
         return cls(**values)
 
     # -- validation ----------------------------------------------------------------------------------------------
@@ -162,8 +179,8 @@ class ModelConfig:
                 raise ValueError(f"{name} has {len(value)} entries for {self.n_layers} layers; give one for each layer")
             for entry in value if isinstance(value, tuple) else (value,):
                 if name == "attention_scale":
-                    if entry is not None and not entry > 0:
-                        raise ValueError(f"attention_scale is {entry}; it must be above 0")
+                    if entry is not None:
+                        _above(name, entry, 0)
                 elif entry is None and name == "n_heads":
                     raise ValueError("n_heads is missing; give the number of query heads")
                 elif entry is not None or (isinstance(value, tuple) and name != "window"):
@@ -171,9 +188,14 @@ class ModelConfig:
         for name, choices in (("attention", ATTENTIONS), ("ffn", FFNS), ("activation", ACTIVATIONS), ("norm", NORMS),
                               ("positions", POSITIONS), ("sharing", SHARINGS), ("block", BLOCKS)):  # fmt: skip
             _one_of(name, getattr(self, name), choices)
-        for name in ("norm_eps", "rope_theta", "embedding_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("norm_eps", "embedding_scale", "rope_fraction"):
+            _above(name, getattr(self, name), 0)
+        _above("rope_theta", self.rope_theta, 1)
+        for name in FLAGS:
+            if not isinstance(getattr(self, name), bool) and not (name == "norm_bias" and self.norm_bias is None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be True or False")
+        if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
+            raise ValueError(f"rope_scaling is {self.rope_scaling!r}; give a RopeScaling or leave it out")
 
     def _fill_defaults(self):
         def fill(name, value):
@@ -219,7 +241,7 @@ class ModelConfig:
                     raise ValueError(f"layers {i} and {i + 1} share a block, so their widths must be equal")
 
     def _check_positions(self):
-        if not 0 < self.rope_fraction <= 1:
+        if self.rope_fraction > 1:
             raise ValueError(f"rope_fraction is {self.rope_fraction}; it is a share of the head, above 0 and at most 1")
         if self.rope_scaling and self.positions != "rope":
             raise ValueError(f"rope_scaling stretches rotary positions; positions is {self.positions!r}")
@@ -256,6 +278,15 @@ def _at(value, i: int):
 def _positive(name: str, value):
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _above(name: str, value, bound: float):
+    if not (_is_number(value) and value > bound):
+        raise ValueError(f"{name} is {value!r}; it must be a number above {bound}")
 
 
 def _one_of(name: str, value, choices: tuple):

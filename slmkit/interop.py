@@ -182,9 +182,8 @@ FAMILIES = {
 def config_from_transformers(theirs: "PreTrainedConfig") -> ModelConfig:
     """The same architecture as a ModelConfig. Raises ValueError for a family or an option that a Decoder lacks."""
     family = _family(theirs.model_type)
-    for option in ("quantization_config", "is_heterogeneous"):
-        if getattr(theirs, option, None):
-            raise ValueError(f"{option} is set; only plain weights with the same settings in all layers are converted")
+    if getattr(theirs, "is_heterogeneous", False):
+        raise ValueError("is_heterogeneous is set; only models with the same settings in all layers are converted")
     values = {ours: getattr(theirs, name, None) for ours, name in family.options.items()}
     if values["activation"] not in ACTIVATIONS:
         raise ValueError(f"the activation is {values['activation']!r}; a Decoder has {', '.join(ACTIVATIONS)}")
@@ -254,6 +253,9 @@ def from_transformers(hf_model: "PreTrainedModel") -> Decoder:
     if hf_model.get_output_embeddings() is None:
         raise ValueError(f"a {type(hf_model).__name__} has no output head; convert the …ForCausalLM around it")
     tensors = {name: tensor.detach().clone() for name, tensor in hf_model.named_parameters()}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} is quantized ({tensor.dtype}); load the model with plain weights")
     model = assemble(config, tensors_from_transformers(tensors, config, hf_model.config.model_type))
     return model.to(hf_model.device)
 
