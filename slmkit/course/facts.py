@@ -50,7 +50,7 @@ def _recipe(part: str) -> str:
 FACTS: dict[str, Callable[[], str]] = {
     "survey.models_v1": lambda: str(len(statistics.listed("v1"))),
     "survey.models_v3": lambda: str(len(statistics.listed("v3"))),
-    "survey.models_printed": lambda: _claim("C005", "survey_value"),
+    "survey.models_printed": lambda: _claim("C5", "survey_value"),
     "survey.models_file": lambda: str(len(rows("models"))),
     "survey.families": lambda: str(len({statistics.family(row) for row in statistics.listed("v3")})),
     "survey.organisations": _organisations,

@@ -86,12 +86,12 @@ def open_datasets() -> int:
 
 # Claims that these tables decide, by id.
 STATISTICS = {
-    "C005": lambda: len(listed("v3")),
-    "C007": tuned,
-    "C009": growth,
-    "C010": lambda: len(listed("v1")),
-    "C030": open_datasets,
-    "C032": lambda: dataset_uses("The Pile", 2024),
+    "C5": lambda: len(listed("v3")),
+    "C7": tuned,
+    "C9": growth,
+    "C10": lambda: len(listed("v1")),
+    "C30": open_datasets,
+    "C32": lambda: dataset_uses("The Pile", 2024),
 }
 
 
