@@ -1,0 +1,341 @@
+"""Small errors of the kind that people make, and the tests that must notice each: read by mutate.py.
+
+The text that is replaced must occur exactly once in its file. When an edit moves it, adapt the entry here.
+"""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    file: str
+    breaks: str  # what is wrong afterwards
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.breaks}"
+
+
+def _in(file: str, tests: str, *errors: tuple[str, str, str]) -> list[Mutation]:
+    """Mutations of one file, each (what it breaks, old text, new text); `tests` are paths separated by spaces."""
+    return [Mutation(f"slmkit/{file}", *error, tuple(f"tests/{test}" for test in tests.split())) for error in errors]
+
+
+MODEL = [
+    *_in(
+        "model/attention.py",
+        "model",
+        ("the scale is dropped", "time > 1, scale=scale", "time > 1, scale=1.0"),
+        ("every query sees every key", "is_causal=mask is None and time > 1", "is_causal=False"),
+        ("a masked query sees the next token", "visible = distance >= 0", "visible = distance >= -1"),
+        ("the window is one token too wide", "visible & (distance < window)", "visible & (distance <= window)"),
+        ("the window starts one token late", "tokens > window", "tokens > window + 1"),
+        ("the first token after the padding is hidden", "key >= padding[", "key > padding["),
+        ("the first padding token is seen", "key >= padding[", "key >= -1 + padding["),
+        ("ALiBi rewards distance", "(-slopes[:, None, None] * distance)", "(slopes[:, None, None] * distance)"),
+        (
+            "keys are not rotated",
+            "q, k = apply_rope(q, reading.rope), apply_rope(k, reading.rope)",
+            "q = apply_rope(q, reading.rope)",
+        ),
+        (
+            "heads are cut along the wrong axis",
+            "x.unflatten(-1, (-1, width)).transpose(1, 2)",
+            "x.unflatten(-1, (width, -1)).movedim(-1, 1)",
+        ),
+        ("heads are joined in reverse", "mixed.to(dtype).transpose(1, 2)", "mixed.to(dtype).flip(1).transpose(1, 2)"),
+        ("the latent is not normalized", "self.kv_norm(latent)[:, None]", "latent[:, None]"),
+        ("the query latent is not normalized", "self.q_norm(self.q_down(x))", "self.q_down(x)"),
+        (
+            "the latent query's parts change places",
+            "torch.cat((q_plain, q_rope), dim=-1)",
+            "torch.cat((q_rope, q_plain), dim=-1)",
+        ),
+        (
+            "the written-out formula pairs heads with the wrong keys",
+            "x.repeat_interleave(q.shape[1] // k.shape[1], dim=1)",
+            "x.repeat(1, q.shape[1] // k.shape[1], 1, 1)",
+        ),
+        ("the written-out formula has no scale", ".float() * scale", ".float()"),
+        ("the written-out formula's triangle is upside down", "device=q.device).tril()", "device=q.device).triu()"),
+    ),
+    *_in(
+        "model/cache.py",
+        "model",
+        ("a prompt counts as one token", "self.length += time", "self.length += 1"),
+        ("room that is not filled is read", "store[:, :, :end] for store", "store[:, :, : end + 1] for store"),
+        ("the last place is refused", "if end > self.capacity", "if end >= self.capacity"),
+    ),
+    *_in(
+        "model/counting.py",
+        "model",
+        ("the final norm is not counted", "(norms_per_block * len(unique) + 1)", "(norms_per_block * len(unique))"),
+        ("a tied head counts twice", "head=0 if config.tied_embeddings else config", "head=config"),
+        ("every FFN counts as gated", '* (2 if config.ffn == "gated" else 1)', "* 2"),
+        ("keys count as query heads", "for n in (heads, kv_heads, kv_heads)", "for n in (heads, heads, kv_heads)"),
+        ("biases are left out", "(outputs if bias and biased else 0)", "0"),
+        ("training costs twice a forward pass", "3 * flops if", "2 * flops if"),
+        ("a multiply-add counts once", '"scores"] += 2 *', '"scores"] += 1 *'),
+        ("a prompt's tokens see one key less", "window * (window - 1) / (2", "window * (window + 1) / (2"),
+        ("shared blocks share a cache", "range(config.n_layers) for shape in", "config.unique_layers for shape in"),
+    ),
+    *_in(
+        "model/decoder.py",
+        "model",
+        ("the FFN's residual is dropped", "return x + self.ffn(self.ffn_norm(x))", "return self.ffn(self.ffn_norm(x))"),
+        ("attention reads without a norm", "normed = self.attention_norm(x)", "normed = x"),
+        (
+            "a parallel FFN reads what attention wrote",
+            "self.ffn_norm is None else self.ffn_norm(x))",
+            "self.ffn_norm is None else self.ffn_norm(x + mixed))",
+        ),
+        (
+            "the embedding's scale is dropped",
+            "if self.config.embedding_scale != 1",
+            "if self.config.embedding_scale == 1",
+        ),
+        ("positions start again after the cache", "start = cache.length if cache is not None else 0", "start = 0"),
+        (
+            "padding counts as positions",
+            "device=ids.device) - padding[:, None])",
+            "device=ids.device) - 0 * padding[:, None])",
+        ),
+        ("the final norm is dropped", "return self.norm(x)", "return x"),
+        (
+            "an untied head is not used",
+            "self.embedding.weight if self.head is None else self.head.weight",
+            "self.embedding.weight",
+        ),
+        (
+            "blocks are not shared",
+            "Block(config, i) if i in config.unique_layers else self.blocks[i - 1]",
+            "Block(config, i)",
+        ),
+        (
+            "a shared FFN is not shared",
+            "self.blocks[i].ffn = self.blocks[0].ffn",
+            "self.blocks[i].ffn = self.blocks[i].ffn",
+        ),
+        ("the last position is refused", "if end > self.config.max_context", "if end >= self.config.max_context"),
+        ("linear layers begin too small", "std = module.in_features**-0.5", "std = module.in_features**-1.0"),
+        ("residual writers begin too large", "std /= (2 * config.n_layers) ** 0.5", "std /= 1"),
+        ("the tied embedding begins too small", "half_way = config.d_model**-0.25", "half_way = config.d_model**-0.5"),
+    ),
+    *_in(
+        "model/feedforward.py",
+        "model",
+        (
+            "the wrong side is activated",
+            "self.activation(self.gate(x)) * self.up(x)",
+            "self.gate(x) * self.activation(self.up(x))",
+        ),
+        ("a standard FFN is linear", "self.down(self.activation(self.up(x)))", "self.down(self.up(x))"),
+        ("the exact GELU is approximated", '"gelu": F.gelu,', '"gelu": partial(F.gelu, approximate="tanh"),'),
+    ),
+    *_in(
+        "model/normalization.py",
+        "model",
+        ("RMSNorm and LayerNorm change places", 'self.kind == "layernorm"', 'self.kind != "layernorm"'),
+        ("Gemma's offset is dropped", "1 + self.weight.to(wide)", "self.weight.to(wide)"),
+        ("the norm's bias is dropped", "return x if bias is None else x + bias", "return x"),
+        (
+            "the norm's own epsilon is not used",
+            "F.rms_norm(x, self.width, weight, self.eps)",
+            "F.rms_norm(x, self.width, weight, 1e-5)",
+        ),
+    ),
+    *_in(
+        "model/positions.py",
+        "model",
+        ("the rotation is no rotation", "first * cos - second * sin", "first * cos + second * sin"),
+        (
+            "partial rotation turns too slowly",
+            "dtype=torch.float32) / config.rope_dim",
+            "dtype=torch.float32) / config.head_dim",
+        ),
+        ("the first ALiBi head has no slope", "2 ** (-8 * (i + 1) / power)", "2 ** (-8 * i / power)"),
+        ("extra ALiBi heads are too weak", "2 ** (-4 * (i + 1) / power)", "2 ** (-8 * (i + 1) / power)"),
+        (
+            "a longer context turns faster",
+            "return frequency / scaling.factor, 1.0",
+            "return frequency * scaling.factor, 1.0",
+        ),
+        (
+            "Llama 3's band is empty",
+            "keep = (turns - scaling.low_freq_factor)",
+            "keep = (turns - scaling.high_freq_factor)",
+        ),
+        ("YaRN keeps the slow and divides the fast", "keep = 1 - ((j - low)", "keep = 0 + ((j - low)"),
+        ("YaRN's factor is dropped from the cosines", "angle.cos() * attention_factor", "angle.cos()"),
+    ),
+    *_in(
+        "model/generation.py",
+        "model",
+        ("the next token follows the first", "cache, padding)[:, -1]", "cache, padding)[:, 0]"),
+        ("a higher temperature sharpens", "logits.float() / temperature", "logits.float() * temperature"),
+        ("top_k keeps one token", ".values[:, -1:]", ".values[:, :1]"),
+        ("top_p drops the token that crosses", "ordered.cumsum(-1) - ordered", "ordered.cumsum(-1)"),
+        (
+            "top_p forgets which token is which",
+            "torch.zeros_like(probabilities).scatter(-1, order, ordered)",
+            "ordered",
+        ),
+        ("a stopped row goes on", "torch.where(torch.isin(last, stops), last, token)", "token"),
+        ("one stopped row stops all", "torch.isin(token, stops).all()", "torch.isin(token, stops).any()"),
+        ("rows are padded at the right", "[pad_token] * count + list(row)", "list(row) + [pad_token] * count"),
+    ),
+    *_in(
+        "model/storage.py",
+        "model",
+        ("a loaded model has no rotary tables", "    model.make_tables()\n", ""),
+        ("one sound weight is enough", "tensor.isfinite().all()", "tensor.isfinite().any()"),
+    ),
+]
+
+DATA = [
+    *_in(
+        "data/packing.py",
+        "data/test_packing.py",
+        ("targets are the inputs", "windows[:, :-1], windows[:, 1:]", "windows[:, :-1], windows[:, :-1]"),
+        ("windows come in the order of the text", "int(self._order[place])", "place"),
+        ("every epoch has the same order", "default_rng((self.seed, epoch))", "default_rng(self.seed)"),
+        ("every seed has the same order", "default_rng((self.seed, epoch))", "default_rng(epoch)"),
+        ("the order depends on what was asked before", "if epoch != self._epoch", "if self._epoch is None"),
+        ("every epoch starts at the first token", "self._offset + int(", "int("),
+        ("the last window runs over the end", "(len(row) - 1) // context - 1", "(len(row) - 1) // context"),
+        ("every process takes the whole batch", "first + self.batch_size)[part]", "first + self.batch_size)"),
+        ("documents run into each other", "for i in (*doc, tokenizer.end_of_text)", "for i in doc"),
+        ("characters count as bytes", "len(text.encode()) for text in documents", "len(text) for text in documents"),
+        ("large ids wrap around", "tokenizer.vocab_size <= 2**16", "tokenizer.vocab_size <= 2**17"),
+        ("the held-out row is the training row", "pack(corpus.held_out,", "pack(corpus.train,"),
+        ("the whole row is read into memory", 'file.get_tensor("tokens")', 'file.get_tensor("tokens").clone()'),
+        ("a half-written file stays behind", "partial.unlink(missing_ok=True)", "pass"),
+    ),
+    *_in(
+        "data/tokenizer.py",
+        "data/test_tokenizer.py",
+        ("texts gain a space", "add_prefix_space=False", "add_prefix_space=True"),
+        (
+            "a text can make the separator",
+            "backend.encode_special_tokens = True",
+            "backend.encode_special_tokens = False",
+        ),
+        ("the separator is not decoded", "skip_special_tokens=False", "skip_special_tokens=True"),
+        ("rare bytes are lost", "initial_alphabet=pre_tokenizers.ByteLevel.alphabet()", "initial_alphabet=[]"),
+    ),
+    *_in(
+        "data/corpora.py",
+        "data/test_corpora.py",
+        ("held-out stories are trained on", "tuple(texts[split:])", "tuple(texts)"),
+        ("held-out speeches are trained on", "tuple(table.text[~late])", "tuple(table.text)"),
+        (
+            "a new file moves others to the other part",
+            "parts[digest % HELD_OUT_SHARE == 0]",
+            "parts[len(parts[False]) % HELD_OUT_SHARE == 0]",
+        ),
+        ("a byte order mark is text", '"utf-8-sig"', '"utf-8"'),
+    ),
+    *_in(
+        "data/tinyworld.py",
+        "data/test_tinyworld.py",
+        (
+            "a thing is given to its owner",
+            "other = friends[1] if keeper == friends[0]",
+            "other = friends[0] if keeper == friends[0]",
+        ),
+        ("given things stay, left things are given", "== give else here", "!= give else here"),
+        ("the friends walk to where they are", "choose(_others(PLACES, here))", "choose(PLACES)"),
+        ("choices cost the wrong bits", "shares[options.index(option)] / sum(shares)", "1 / len(shares)"),
+        ("the last turn is free", "turns = 1 / turn[END]", "turns = 1 / turn[END] - 1"),
+    ),
+]
+
+TRAINING = [
+    *_in(
+        "training/optimizers.py",
+        "training",
+        ("vectors decay", '"weight_decay": 0.0', '"weight_decay": config.weight_decay'),
+        ("matrices do not decay", '"weight_decay": config.weight_decay', '"weight_decay": 0.0'),
+        ("the betas change places", "betas=(config.beta1, config.beta2)", "betas=(config.beta2, config.beta1)"),
+    ),
+    *_in(
+        "training/schedules.py",
+        "training",
+        ("the first step learns nothing", "(step + 1) / config.warmup", "step / config.warmup"),
+        ("the cosine rises", "(1 + math.cos(math.pi * done)) / 2", "(1 - math.cos(math.pi * done)) / 2"),
+        ("the rate ends above its end", "(1 - config.final_rate) * falling", "falling"),
+        ("the cosine forgets the warm-up", "(step - start) / (config.steps - start)", "step / config.steps"),
+        ("WSD decays early", "config.steps * (1 - config.decay)", "config.steps * config.decay"),
+    ),
+    *_in(
+        "training/trainer.py",
+        "training",
+        (
+            "accumulated gradients are not averaged",
+            "loss_of(inputs, targets) / len(parts)  # parts",
+            "loss_of(inputs, targets)  # parts",
+        ),
+        ("gradients are never cleared", "optimizer.zero_grad(set_to_none=True)", "pass"),
+        ("the schedule is not applied", 'group["lr"] = rate', 'group["lr"] = config.learning_rate'),
+        ("the gradient is not clipped", "config.clip or math.inf", "math.inf"),
+        ("a resumed run starts over", "tqdm(range(done, config.steps)", "tqdm(range(config.steps)"),
+        ("a checkpoint counts one step less", "checkpoint.save(folder, step + 1,", "checkpoint.save(folder, step,"),
+        ("every step reads the first batch", "batches(step, rows)", "batches(0, rows)"),
+        ("an infinite gradient is let through", "math.isfinite(loss) and math.isfinite(norm)", "math.isfinite(loss)"),
+        ("evaluation comes one step late", "(step + 1) % every == 0", "step % every == 0"),
+        ("the model is left in evaluation mode", "    model.train()\n", "    model.eval()\n"),
+        ("a vocabulary that is too large is let through", "row.vocab_size > model.config.vocab_size", "False"),
+    ),
+    *_in(
+        "training/processes.py",
+        "training",
+        ("every process takes the first rows", "first = self.rank * config.accumulation", "first = 0"),
+        ("the loss is summed over processes", "value.item() / self.count", "value.item()"),
+    ),
+    *_in(
+        "training/checkpoint.py",
+        "training",
+        ("the newest checkpoints are deleted", "found(folder)[KEPT:]", "found(folder)[:-KEPT]"),
+        ("a run goes on from the oldest", "reverse=True", "reverse=False"),
+        ("a changed file is trusted", "if _sha256(path / name) != digest", "if not digest"),
+        ("a NaN is trusted", "torch.isfinite(tensor).all()", "torch.isfinite(tensor).any()"),
+        ("another configuration is trusted", "field not in RUNTIME_FIELDS and", "field in RUNTIME_FIELDS and"),
+        ("the optimizer forgets", "if key.startswith(prefix)", 'if key.startswith(prefix) and key.endswith("/step")'),
+    ),
+    *_in(
+        "training/history.py",
+        "training",
+        ("a step stands in the log twice", 'line["step"] < done or', 'line["step"] <= done or'),
+        ("the log of a resumed run begins anew", "for line in kept:", "for line in kept[:0]:"),
+    ),
+]
+
+EVALUATION = [
+    *_in(
+        "evaluation/bits.py",
+        "evaluation",
+        ("nats pass for bits", "losses.sum().item() / math.log(2)", "losses.sum().item()"),
+        ("the filling of the last window counts", "losses[-1, -short:] = 0", "pass"),
+        ("overlapping tokens count twice", ":, : context - stride] = 0", ":, : 0] = 0"),
+        ("the first window's beginning is not counted", "losses[1 if i == 0 else 0 :,", "losses[0:,"),
+    ),
+    *_in(
+        "evaluation/ngram.py",
+        "evaluation/test_ngram.py",
+        (
+            "n-grams cross the pieces",
+            "number.reshape(keys.shape)[:, :-1]",
+            "np.roll(number, 1).reshape(keys.shape)[:, 1:]",
+        ),
+        ("what is taken is not given back", "* counts.context_types[context]", "* 1"),
+        ("an unseen context keeps its share", "p = np.where(seen, ", "p = np.where(found, "),
+        (
+            "separators make up for bytes",
+            "self.bits(row.tokens, order) / row.text_bytes",
+            "self.bits(row.tokens, order) / len(row)",
+        ),
+    ),
+]
+
+MUTATIONS = [*MODEL, *DATA, *TRAINING, *EVALUATION]
