@@ -4,6 +4,7 @@ In a page: {fact}`survey.models_v3`. A name that is not here stops the build.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
@@ -41,6 +42,13 @@ def _data(kind: str) -> str:
 def millions(count: float) -> str:
     """A count of parameters for people: "135 million", "4.2 billion"."""
     return f"{count / 1e6:.0f} million" if count < 1e9 else f"{count / 1e9:.1f} billion"
+
+
+def _decided(claim: str, part: str) -> str:
+    """The value or the verdict of a claim that the survey's own tables decide."""
+    row = next(row for row in rows("claims") if row["id"] == claim)
+    value = statistics.STATISTICS[claim]()
+    return f"{value:.3g}" if part == "value" else statistics.verdict(value, row)
 
 
 def _recipe(part: str) -> str:
@@ -85,3 +93,6 @@ FACTS: dict[str, Callable[[], str]] = {
     "smollm2.cache_2048": lambda: f"{kv_cache_bytes(zoo.config(REAL), 2048) / 1e6:.0f} MB",
     "labs.count": lambda: str(len(list((root() / "labs").glob("[0-9][0-9]_*.py")))),
 }
+for _id in statistics.STATISTICS:
+    for _part in ("value", "verdict"):
+        FACTS[f"claim.{_id}.{_part}"] = partial(_decided, _id, _part)

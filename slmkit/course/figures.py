@@ -19,7 +19,7 @@ BLUE, ORANGE, GREEN = style.COLOURS[:3]
 OPENNESS = {
     "open data": (BLUE, "o", True),
     "closed data": (ORANGE, "s", False),
-    "not stated in the survey": ("#666666", "D", False),
+    "not recorded": ("#666666", "D", False),
 }
 
 
@@ -142,7 +142,7 @@ def _parameters(row: dict[str, str]) -> float:
 
 def _openness(row: dict[str, str]) -> str:
     data = row["pretraining_datasets"]
-    return "closed data" if data == "closed" else "open data" if data else "not stated in the survey"
+    return "closed data" if data == "closed" else "open data" if data else "not recorded"
 
 
 def _year_lines(axis, years: list[str]):
