@@ -101,13 +101,14 @@ def split_heads(x: Tensor, width: int) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None) -> Tensor:
     """q [B, H, T, D], k and v [B, K, S, D], the queries being the last T of the S tokens -> [B, T, H × D]"""
     time, tokens, dtype = q.shape[2], k.shape[2], q.dtype
+    on_cpu = q.device.type == "cpu" and dtype == torch.bfloat16
+    # A compiler does best with the plain formula in bfloat16, as long as the T × S scores are small.
+    plain = on_cpu and torch.compiler.is_compiling() and time * tokens <= 512 * 512
+    if on_cpu and not plain:
+        q, k, v = q.float(), k.float(), v.float()  # PyTorch's kernel for processors is several times faster so
     mask = attention_mask(time, tokens, window, slopes, padding, q)
-    if q.device.type == "cpu" and dtype == torch.bfloat16:
-        # PyTorch's kernel for processors is several times slower in bfloat16 than in fp32. A compiler does better
-        # still with the plain formula, as long as the T × S scores are small.
-        if torch.compiler.is_compiling() and time * tokens <= 512 * 512:
-            return written_out(q, k, v, scale, mask).transpose(1, 2).flatten(2)
-        q, k, v = q.float(), k.float(), v.float()
+    if plain:
+        return written_out(q, k, v, scale, mask).transpose(1, 2).flatten(2)
     with torch.autocast("cpu", enabled=False):  # it would turn fp32 back into bfloat16
         # Without a mask, T = S > 1 is the plain causal triangle and T = 1 sees every key. PyTorch's own causal flag
         # aligns the triangle to the first key, so other cases carry their mask.
@@ -146,4 +147,4 @@ def attention_mask(time: int, tokens: int, window, slopes, padding, like: Tensor
         visible = visible & ((key >= padding[:, None, None, None]) | (distance == 0))
     if slopes is None:
         return visible
-    return (-slopes[:, None, None] * distance).masked_fill(~visible, float("-inf")).to(like.dtype)
+    return (-slopes.float()[:, None, None] * distance).masked_fill(~visible, float("-inf")).to(like.dtype)

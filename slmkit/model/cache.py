@@ -32,6 +32,8 @@ class KVCache:
         if end > self.capacity:
             raise ValueError(f"the cache holds {self.capacity} tokens and {end} are needed; allocate a larger one")
         for store, part in zip(self.layers[layer], new, strict=True):
+            if len(part) != len(store):
+                raise ValueError(f"the cache is for a batch of {len(store)}, not {len(part)}")
             store[:, :, self.length : end] = part
         return tuple(store[:, :, :end] for store in self.layers[layer])
 

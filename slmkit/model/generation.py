@@ -30,6 +30,12 @@ def stream(model: Decoder, ids, max_new_tokens: int, *, temperature: float = 0.0
         raise ValueError(f"max_new_tokens is {max_new_tokens}; ask for at least 1")
     _check_sampling(temperature, top_k, top_p)
     (batch, time), weight = ids.shape, model.embedding.weight
+    if padding is not None:
+        padding = torch.as_tensor(padding, device=weight.device)
+        if padding.shape != (batch,) or not ((padding >= 0) & (padding < time)).all():
+            raise ValueError(
+                f"padding must count 0 to {time - 1} tokens for each of {batch} rows; got {padding.tolist()}"
+            )
     # The last token drawn is never read, so the cache needs no room for it.
     cache = KVCache(model.config, batch, time + max_new_tokens - 1, dtype=weight.dtype, device=weight.device)
     generator = None if seed is None else torch.Generator(weight.device).manual_seed(seed)
@@ -56,7 +62,8 @@ def sample(logits: Tensor, temperature=0.0, top_k=None, top_p=None, generator=No
     """
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float() / temperature
+    logits = logits.float()
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # the same probabilities, and no overflow
     if top_k is not None and top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], float("-inf"))
     probabilities = logits.softmax(-1)
@@ -70,6 +77,8 @@ def sample(logits: Tensor, temperature=0.0, top_k=None, top_p=None, generator=No
 
 def left_pad(rows: Sequence[Sequence[int]], pad_token: int = 0) -> tuple[Tensor, Tensor]:
     """Rows of unequal length -> ids [batch, longest] padded at the left, and the padding counts [batch]."""
+    if not rows or not all(rows):
+        raise ValueError("there is no row, or a row without a token; give each row at least one token")
     longest = max(map(len, rows))
     counts = [longest - len(row) for row in rows]
     ids = [[pad_token] * count + list(row) for count, row in zip(counts, rows, strict=True)]
@@ -77,7 +86,10 @@ def left_pad(rows: Sequence[Sequence[int]], pad_token: int = 0) -> tuple[Tensor,
 
 
 def _checked(model: Decoder, ids) -> Tensor:
-    ids = torch.as_tensor(ids)
+    try:
+        ids = torch.as_tensor(ids, device=model.embedding.weight.device)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"ids are not rows of equal length ({error}); left_pad makes them so") from None
     if ids.dim() != 2 or 0 in ids.shape or ids.is_floating_point():
         raise ValueError(f"ids must be whole numbers of shape [batch, time], both at least 1; got {list(ids.shape)}")
     if int(ids.min()) < 0 or int(ids.max()) >= model.config.vocab_size:
@@ -89,7 +101,7 @@ def _checked(model: Decoder, ids) -> Tensor:
 
 
 def _check_sampling(temperature, top_k, top_p):
-    if temperature < 0:
+    if not temperature >= 0:
         raise ValueError(f"temperature is {temperature}; it must be 0 (greedy) or above")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}; keep at least 1 token")
