@@ -1,0 +1,137 @@
+"""Checkpoints: all that a killed run needs to go on to the same bits, in safetensors and JSON.
+
+A checkpoint is a folder `step_00000120` with the model's tensors, the optimizer's tensors and `state.json`. It is
+written under a temporary name and renamed, so a folder with its final name is whole. The two newest are kept.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from slmkit.model.decoder import Decoder
+from slmkit.training.config import TrainingConfig
+
+KEPT = 2
+RUNTIME_FIELDS = {"evaluate_every", "evaluate_tokens", "checkpoint_every"}  # may change when a run goes on
+
+
+class BadCheckpoint(ValueError):
+    """This checkpoint cannot be used; the message says why in one line."""
+
+
+def save(folder: Path, step: int, model: Decoder, optimizer: torch.optim.Optimizer, config: TrainingConfig):
+    """Writes the state after `step` steps below `folder`.
+
+    Raises OSError with the remedy when the disk is full; earlier checkpoints stay as they are.
+    """
+    final = folder / f"step_{step:08d}"
+    partial = folder / f"{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        files = {
+            "model.safetensors": dict(model.named_parameters()),
+            "optimizer.safetensors": _moments(model, optimizer),
+        }
+        for name, tensors in files.items():
+            save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
+        state = {
+            "step": step,
+            "model": model.config.to_dict(),
+            "training": config.to_dict(),
+            "sha256": {name: _sha256(partial / name) for name in files},
+        }
+        (partial / "state.json").write_text(json.dumps(state, indent=1))
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(
+            f"could not write the checkpoint of step {step} to {folder} ({error}); make room and run the same command "
+            "again: it goes on from the last whole checkpoint"
+        ) from None
+    for old in found(folder)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints below `folder`, newest first."""
+    return sorted((p for p in folder.glob("step_*") if p.suffix != ".partial"), reverse=True)
+
+
+def resume(folder: Path, model: Decoder, optimizer: torch.optim.Optimizer, config: TrainingConfig) -> int:
+    """Loads the newest usable checkpoint into model and optimizer; returns the steps done, 0 without any.
+
+    One that cannot be used is named in a line on stderr, and the one before it is taken. Raises BadCheckpoint when
+    there are checkpoints and none can be used.
+    """
+    reason = None
+    for path in found(folder):
+        try:
+            state, tensors, moments = _read(path, model, config)
+        except BadCheckpoint as error:
+            reason = reason or error
+            print(f"slmkit: {error}", file=sys.stderr)
+            continue
+        _restore(model, optimizer, tensors, moments)
+        return state["step"]
+    if reason:
+        raise BadCheckpoint(f"no checkpoint in {folder} can be used ({reason}); delete it or choose another folder")
+    return 0
+
+
+def _read(path: Path, model: Decoder, config: TrainingConfig) -> tuple[dict, dict, dict]:
+    """State, parameters and moments of one checkpoint, all checked before anything is changed."""
+    try:
+        state = json.loads((path / "state.json").read_text())
+        for name, digest in state["sha256"].items():
+            if _sha256(path / name) != digest:
+                raise BadCheckpoint(f"checkpoint {path.name}: {name} is cut short or changed")
+        tensors, moments = (load_file(path / name) for name in state["sha256"])
+    except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeError) as error:
+        raise BadCheckpoint(f"checkpoint {path.name} is not whole ({type(error).__name__}: {error})") from None
+    for what, saved, ours in (("model", state["model"], model.config), ("training", state["training"], config)):
+        ours = ours.to_dict()
+        for field in sorted(ours):
+            if field not in RUNTIME_FIELDS and saved.get(field) != ours[field]:
+                raise BadCheckpoint(
+                    f"checkpoint {path.name} is of another {what} configuration: "
+                    f"{field} = {saved.get(field)!r}, not {ours[field]!r}"
+                )
+    for name, tensor in {**tensors, **moments}.items():
+        if not torch.isfinite(tensor).all():
+            raise BadCheckpoint(f"checkpoint {path.name}: {name} holds a NaN or an infinity")
+    return state, tensors, moments
+
+
+def _restore(model: Decoder, optimizer: torch.optim.Optimizer, tensors: dict, moments: dict):
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            parameter.copy_(tensors[name])
+        prefix = name + "/"
+        optimizer.state[parameter] = {
+            # The step count stays where the optimizer keeps it, the moments beside their parameter.
+            key[len(prefix) :]: tensor if tensor.dim() == 0 and not parameter.is_cuda else tensor.to(parameter.device)
+            for key, tensor in moments.items()
+            if key.startswith(prefix)
+        }
+
+
+def _moments(model: Decoder, optimizer: torch.optim.Optimizer) -> dict:
+    """The optimizer's tensors as {"parameter name/state name": tensor}."""
+    return {
+        f"{name}/{key}": tensor
+        for name, parameter in model.named_parameters()
+        for key, tensor in optimizer.state[parameter].items()
+    }
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,155 @@
+"""The trainer: next-token prediction, one loop for one process or several, on CPU, CUDA or MPS."""
+
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from slmkit.data.packing import Batches, TokenData
+from slmkit.evaluation.bits import bits_per_byte
+from slmkit.model.counting import flops_per_token
+from slmkit.model.decoder import Decoder
+from slmkit.paths import build_folder
+from slmkit.training import checkpoint
+from slmkit.training.config import TrainingConfig
+from slmkit.training.history import History
+from slmkit.training.optimizers import adamw
+from slmkit.training.processes import Processes
+from slmkit.training.schedules import learning_rate
+
+WORTH_COMPILING = 2e13  # FLOPs of a run; below, compiling (about half a minute on a CPU) takes longer than it saves
+
+
+def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str | Path | None = None, *,
+          progress: bool = True) -> History:  # fmt: skip
+    """Trains `model` in place, on its own device, and returns losses and held-out bits per byte.
+
+    With a `folder`, each step adds a line to `log.jsonl` there, a checkpoint is written every `checkpoint_every` steps
+    and at the end, and calling again goes on from the newest one: an interrupted run ends in the same bits as an
+    unbroken one. Under torchrun or `accelerate launch` each process computes its share of every batch. Raises
+    ValueError for data or a folder that does not fit, FloatingPointError when the loss stops being a number.
+    """
+    _check(model, data, config, folder)
+    team = Processes.join(model, config)
+    folder = Path(folder) if folder is not None else None
+    batches = Batches(data.train, config.batch_size, config.context, config.seed)
+    optimizer = adamw(model, config)
+    done = checkpoint.resume(folder, model, optimizer, config) if folder else 0
+    team.wait()  # nobody writes before everybody has read
+    history = History.begin(folder if team.is_main else None, done)
+    loss_of = team.share(_module(model, config))
+    model.train()
+    bar = tqdm(range(done, config.steps), "training", initial=done, total=config.steps, unit="step", delay=3,
+               disable=not (progress and team.is_main), leave=False)  # fmt: skip
+    for step in bar:
+        started = time.perf_counter(), time.process_time()
+        rate = learning_rate(config, step)
+        loss, norm = _step(loss_of, optimizer, batches, config, step, rate, team)
+        history.add(step, loss, norm, rate, config.tokens_per_step, started)
+        bar.set_postfix_str(history.summary(), refresh=False)
+        if not team.is_main:
+            continue
+        if _due(config.evaluate_every, step, config):
+            held_out = bits_per_byte(model, data.held_out, config.context, max_tokens=config.evaluate_tokens)
+            history.evaluated(step + 1, held_out)
+        if folder and _due(config.checkpoint_every, step, config):
+            checkpoint.save(folder, step + 1, model, optimizer, config)
+    team.wait()
+    return history
+
+
+def _step(loss_of, optimizer, batches: Batches, config: TrainingConfig, step: int, rate: float, team: Processes):
+    """Gradient over all rows of the batch, clipping, update; returns (loss in nats a token, gradient norm)."""
+    device = optimizer.param_groups[0]["params"][0].device
+    parts = team.rows(config)
+    total = torch.zeros((), device=device)
+    for i, rows in enumerate(parts):
+        inputs, targets = (x.to(device, non_blocking=True) for x in batches(step, rows))
+        if i + 1 < len(parts):
+            with team.local(loss_of):
+                loss = loss_of(inputs, targets) / len(parts)  # parts are equally long, so their mean is the mean
+                loss.backward()
+        else:
+            loss = loss_of(inputs, targets) / len(parts)
+            loss.backward()
+        total += loss.detach()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf).item()
+    loss = team.mean(total)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"the loss is {loss} and the gradient's norm {norm} at step {step}, with learning rate {rate:.2e}; try a "
+            "lower learning_rate, a longer warmup or clip = 1.0. The weights are as before this step"
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss, norm
+
+
+class NextTokenLoss(nn.Module):
+    """Mean cross-entropy of the next token, in nats: (inputs, targets), each [batch, time] -> scalar.
+
+    A module of its own so that torch.compile sees logits and loss together and never stores both in fp32.
+    """
+
+    def __init__(self, model: Decoder, bf16: bool = False):
+        super().__init__()
+        self.model, self.bf16 = model, bf16
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.model(inputs)
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def _module(model: Decoder, config: TrainingConfig) -> nn.Module:
+    """The loss, in the precision and compiled as the configuration says."""
+    device = model.embedding.weight.device
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
+    loss_of = NextTokenLoss(model, bf16)
+    if not (config.compile is True or (config.compile == "auto" and _worth_compiling(model, config))):
+        return loss_of
+    # The compiler's own cache would lie in the system's temporary folder.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(build_folder() / "inductor"))
+    return torch.compile(loss_of)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bf16 matrices faster than fp32 ones: CUDA since Ampere, CPUs with AVX512-BF16/AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _worth_compiling(model: Decoder, config: TrainingConfig) -> bool:
+    if model.embedding.weight.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        return False  # on CPUs torch.compile needs a C++ compiler
+    tokens = config.steps * config.tokens_per_step
+    return tokens * flops_per_token(model.config, config.context, "training") >= WORTH_COMPILING
+
+
+def _due(every: int | None, step: int, config: TrainingConfig) -> bool:
+    return step + 1 == config.steps or (every is not None and (step + 1) % every == 0)
+
+
+def _check(model: Decoder, data: TokenData, config: TrainingConfig, folder):
+    if config.context > model.config.max_context:
+        raise ValueError(
+            f"context = {config.context} is longer than the model's max_context of {model.config.max_context}"
+        )
+    for row in (data.train, data.held_out):
+        if row.vocab_size > model.config.vocab_size:
+            raise ValueError(
+                f"the tokens come from a vocabulary of {row.vocab_size}, the model knows {model.config.vocab_size}; "
+                "build the model with the tokenizer's vocab_size"
+            )
+    if config.checkpoint_every and folder is None:
+        raise ValueError("checkpoint_every needs a folder to write to: train(…, folder=…)")
