@@ -53,6 +53,16 @@ class Peaks:
         """The roof above `intensity` FLOPs a byte, in FLOP/s."""
         return min(self.peak_flops(dtype), intensity * self.peak_bandwidth())
 
+    def __str__(self):
+        cache = f"{self.cache_bytes / MIB:.1f} MiB" if self.cache_bytes else "unknown"
+        lines = [f"{self.processor}, threads: {self.threads}, last-level cache: {cache}"]
+        for name, rates in self.flops.items():
+            lines.append(
+                f"{name:>9}: " + ", ".join(f"{side}² {rate / 1e9:.0f}" for side, rate in rates.items()) + " GFLOP/s"
+            )
+        rates = ", ".join(f"{size / MIB:.0f} MiB {rate / 1e9:.1f}" for size, rate in sorted(self.bandwidth.items()))
+        return "\n".join([*lines, f"{'reading':>9}: {rates} GB/s"])
+
 
 def measure_peaks(device="cpu", dtypes=(torch.float32, torch.bfloat16), sides: tuple[int, ...] | None = None,
                   array_bytes: tuple[int, ...] | None = None, repeats: int = 7) -> Peaks:  # fmt: skip
