@@ -64,6 +64,7 @@ def test_the_tables_decide_their_claims():
     assert claims.value["C7"] == "5", "two Bloomz, two LaMini-GPT, one Dolly"
     assert claims.verdict["C10"] == "reproduced"
     assert claims.verdict["C32"] == "the survey's own data disagrees", "The Pile was used in 2024"
+    assert claims.value["C30"] == "13", "twelve in the list, and SlimPajama"
     assert set(statistics.STATISTICS) <= set(claims.index)
 
 
