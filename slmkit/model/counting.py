@@ -98,22 +98,30 @@ def flops_per_token(config: ModelConfig, context: int, phase: str = "decode") ->
 def activation_bytes(config: ModelConfig, batch: int, context: int, dtype: torch.dtype = torch.float32) -> int:
     """Bytes of the tensors that one training forward pass keeps for the backward pass, weights and ids not counted.
 
-    As PyTorch keeps them in eager mode with one dtype throughout: each linear layer's input, what normalization,
-    activation, rotation and attention save, and the logits with their log-probabilities. An estimate, checked against
-    PyTorch's saved tensors to a few percent in tests; full attention only.
+    As PyTorch keeps them in eager mode on a processor, with one dtype throughout and no mask: each linear layer's
+    input, what norms, activations and attention save, and the log-probabilities of the loss. (On a GPU, RMSNorm is one
+    kernel and keeps one tensor of d_model less.) Full attention only.
     """
     if config.attention != "full":
         raise ValueError("activation_bytes covers attention = 'full'")
     d = config.d_model
-    numbers = 2.0 * d + 2 * config.vocab_size  # final norm's input and the head's; logits and log-probabilities
+    if config.norm == "layernorm":
+        norm = d + 2  # the output, which the next linear layer reads; mean and deviation
+    else:
+        norm = (2 * d if config.norm_weight else d) + 1  # also the output before the weight; one over the size
+    numbers = d + norm + config.vocab_size  # final norm and its input; log-probabilities
     for i in range(config.n_layers):
         shape = config.layer(i)
         query, key = shape.n_heads * config.head_dim, shape.n_kv_heads * config.head_dim
-        norms = 1 if config.block == "parallel_shared_norm" else 2
-        numbers += norms * 2 * d  # each norm's input and output
+        numbers += (2 if config.block == "sequential" else 1) * d  # the residual stream, where norms read it
+        numbers += (1 if config.block == "parallel_shared_norm" else 2) * norm
         numbers += 2 * query + 2 * key + shape.n_heads  # q, k, v and the mixed values, which `out` reads; log-sum-exp
-        numbers += (4 if config.ffn == "gated" else 2) * shape.d_ff  # gate, its activation, up, product
-    return int(batch * context * numbers * dtype.itemsize)
+        if config.positions == "rope":
+            numbers += query  # rotation leaves heads apart in memory, so `out` reads a copy that is put in order
+        # What the activation reads and what `down` reads; gated: the activated gate and `up` too. ReLU needs its
+        # output alone.
+        numbers += ((4 if config.ffn == "gated" else 2) - (config.activation == "relu")) * shape.d_ff
+    return batch * context * numbers * dtype.itemsize
 
 
 def _attention_matrices(config: ModelConfig, i: int) -> list[tuple[int, int, bool]]:
