@@ -1,0 +1,246 @@
+"""Measurements of the survey's claims: each a JSON file that says what was measured, where, and what follows.
+
+A lab's run writes into `build/records/<profile>/`. `python -m slmkit.course.records promote --profile full` copies
+records to `book/records/`, which is committed and which the book quotes. A smoke run is never promoted.
+"""
+
+import argparse
+import difflib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from slmkit.course import machine
+from slmkit.course.checking import Short
+from slmkit.course.lab import current
+from slmkit.paths import build_folder, root
+from slmkit.survey.tables import rows
+
+REPRODUCED, UNCLEAR, CONTRADICTED = "reproduced", "not distinguishable at this scale", "contradicted"
+OWN_DATA, NOT_TESTABLE, NO_VERDICT = "the survey's own data disagrees", "not testable here", "none: a smoke run"
+RULES = ("above", "below", "equal")
+EXACT = ("statistics", "computed")  # kinds of claim whose one value has no spread
+FEWEST_SEEDS = 3
+
+# Student's t, 97.5% point, for 1 to 30 degrees of freedom; beyond, the expansion in 1/df around the normal's 1.96.
+T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+class RecordError(Short, ValueError):
+    """A measurement that cannot be recorded, in one line."""
+
+
+def record(
+    claim_id: str,
+    values: Sequence[float] | float | None,
+    against: Sequence[float] | None = None,
+    unit: str = "",
+    reason: str = "",
+    note: str = "",
+) -> dict:
+    """Stores what the running lab measured of a claim, and prints claim, effect, 95% interval and verdict.
+
+    `values` has one number for each of the lab's seeds; with `against`, paired seed by seed, the effect is the mean of
+    their differences. A claim of kind statistics or computed takes one number. None with a `reason` says that the
+    claim cannot be tested here. Raises RecordError on an unknown claim, values that are not finite, arms of different
+    length, or (outside smoke) fewer than three seeds.
+    """
+    claim = _claim(claim_id)
+    lab = current()
+    profile = lab.profile if lab else "cpu"
+    if values is None:
+        if not reason:
+            raise RecordError(f"{claim_id} has no values; give the reason why it cannot be tested here")
+        made = {"effect": None, "interval": None, "verdict": NOT_TESTABLE, "reason": reason}
+    else:
+        made = _judge(claim, _effects(claim_id, values, against), profile)
+    made |= {"values": _list(values), "against": _list(against), "unit": unit, "note": note}
+    made |= {"rule": {key: claim[key] for key in ("rule", "expected", "tolerance")}}
+    made |= {"claim": claim_id, "statement": claim["statement"], "metric": claim["metric"]}
+    made |= _circumstances(lab, profile)
+    _write(build_folder() / "records" / profile / f"{claim_id}.json", made)
+    print(in_words(made))
+    return made
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95% interval of the mean of independent `values` (Student's t); one value gives the whole line."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    df = len(values) - 1
+    t = T[df - 1] if df <= len(T) else 1.96 + 2.372 / df + 2.823 / df**2
+    half = t * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def verdict(low: float, high: float, rule: str, expected: float, tolerance: float = 0.0) -> str:
+    """What the interval [low, high] of the effect says of a claim.
+
+    `above` (`below`): reproduced when the whole interval is above expected + tolerance (below expected - tolerance),
+    contradicted when it is wholly below expected - tolerance (above expected + tolerance). `equal`: reproduced when
+    the whole interval is within `tolerance` of `expected`, contradicted when it is wholly outside. Otherwise the
+    measurement cannot tell.
+    """
+    if rule not in RULES:
+        raise RecordError(f"the rule is {rule!r}; it must be one of {', '.join(RULES)}")
+    if not low <= high or not tolerance >= 0 or not math.isfinite(expected):
+        raise RecordError(f"cannot judge the interval [{low}, {high}] against {expected} ± {tolerance}")
+    bottom, top = expected - tolerance, expected + tolerance
+    if rule == "below":
+        low, high, bottom, top = -high, -low, -top, -bottom
+    if rule == "equal":
+        if bottom <= low and high <= top:
+            return REPRODUCED
+        return CONTRADICTED if high < bottom or low > top else UNCLEAR
+    if low > top:
+        return REPRODUCED
+    return CONTRADICTED if high < bottom else UNCLEAR
+
+
+def in_words(made: dict) -> str:
+    """The record for people: claim, effect, interval and verdict, a line each."""
+    lines = [f"Claim {made['claim']}: {made['statement']}", f"Measured: {made['metric']}"]
+    if made["effect"] is not None:
+        spread = made["interval"]
+        if spread is None:
+            between = f"no interval, {made['seeds_used']} seed" if made["seeds_used"] else "exact"
+        else:
+            between = f"95% interval {spread[0]:.3g} to {spread[1]:.3g}, {made['seeds_used']} seeds"
+        rule = made["rule"]
+        claimed = f"{rule['rule']} {rule['expected']:g}" + (f" ± {rule['tolerance']:g}" if rule["tolerance"] else "")
+        unit = f" {made['unit']}" if made["unit"] else ""
+        lines.append(f"Effect: {made['effect']:.3g}{unit} ({between}); claimed: {claimed}")
+    lines.append(f"Verdict: {made['verdict']}" + (f" ({made['reason']})" if made.get("reason") else ""))
+    return "\n".join(lines + ([made["note"]] if made["note"] else []))
+
+
+def known() -> dict[str, dict]:
+    """The records that the book may quote, by claim: the committed ones, else those of the last cpu run here."""
+    found = {}
+    for folder in (build_folder() / "records" / "cpu", root() / "book" / "records"):
+        for path in sorted(folder.glob("*.json")):
+            found[path.stem] = json.loads(path.read_text())
+    return found
+
+
+def promote(profile: str, claims: Sequence[str] = ()) -> list[str]:
+    """Copies the records of a cpu or full run into book/records; all of them, or those of `claims`. Returns their ids.
+
+    A cpu record never takes the place of a full one.
+    """
+    if profile not in ("cpu", "full"):
+        raise RecordError(f"records of profile {profile!r} stay out of the book; promote cpu or full")
+    source, target = build_folder() / "records" / profile, root() / "book" / "records"
+    found = {path.stem: path for path in sorted(source.glob("*.json"))}
+    if missing := [claim for claim in claims if claim not in found]:
+        raise RecordError(f"there is no {profile} record of {missing[0]} under {source}; run its lab in that profile")
+    target.mkdir(parents=True, exist_ok=True)
+    moved = []
+    for claim in claims or found:
+        kept = target / f"{claim}.json"
+        if profile == "cpu" and kept.exists() and json.loads(kept.read_text())["profile"] == "full":
+            continue
+        shutil.copyfile(found[claim], kept)
+        moved.append(claim)
+    return moved
+
+
+# -- the parts of record ---------------------------------------------------------------------------------------------
+
+
+def _claim(claim_id: str) -> dict:
+    claims = {row["id"]: row for row in rows("claims")}
+    if claim_id not in claims:
+        near = difflib.get_close_matches(claim_id, claims, n=1)
+        raise RecordError(f"there is no claim {claim_id!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    claim = claims[claim_id]
+    return claim | {key: float(claim[key] or 0) if claim["rule"] else 0.0 for key in ("expected", "tolerance")}
+
+
+def _list(values) -> list[float] | None:
+    if values is None:
+        return None
+    return [float(value) for value in (values if hasattr(values, "__iter__") else [values])]
+
+
+def _effects(claim_id: str, values, against) -> list[float]:
+    values, against = _list(values), _list(against)
+    if against is not None and len(values) != len(against):
+        raise RecordError(f"{claim_id}: {len(values)} values against {len(against)}; the arms are paired seed by seed")
+    if not values or not all(map(math.isfinite, values + (against or []))):
+        raise RecordError(f"{claim_id}: values must be finite numbers, at least one; got {values} against {against}")
+    return [a - b for a, b in zip(values, against)] if against else values
+
+
+def _judge(claim: dict, effects: list[float], profile: str) -> dict:
+    exact = claim["kind"] in EXACT and len(effects) == 1
+    if not exact and len(effects) < FEWEST_SEEDS and profile != "smoke":
+        raise RecordError(f"{claim['id']} has values of {len(effects)} seeds; a verdict needs at least {FEWEST_SEEDS}")
+    effect = fmean(effects)
+    low, high = (effect, effect) if exact else interval(effects)
+    found = verdict(low, high, claim["rule"], claim["expected"], claim["tolerance"])
+    if claim["kind"] == "statistics" and found == CONTRADICTED:
+        found = OWN_DATA
+    spread = None if exact or len(effects) < 2 else [low, high]
+    return {"effect": effect, "interval": spread, "seeds_used": 0 if exact else len(effects),
+            "verdict": NO_VERDICT if profile == "smoke" else found}  # fmt: skip
+
+
+def _circumstances(lab, profile: str) -> dict:
+    number = lab.number if lab else None
+    return {
+        "lab": number,
+        "profile": profile,
+        "seeds": list(lab.table.get("seeds", ())) if lab else [],
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "date": machine.today(),
+        "revision": _revision(),
+        "command": f"make lab LAB={number} PROFILE={profile}" if lab else None,
+    }
+
+
+def _revision() -> str | None:
+    """The commit that the sources are at, with "+" when they differ from it; None outside a clone."""
+    described = subprocess.run(
+        ["git", "-C", str(root()), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return described.stdout.strip() or None
+
+
+def _write(path: Path, made: dict):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m slmkit.course.records", description=promote.__doc__.splitlines()[0]
+    )
+    parser.add_argument("action", choices=["promote"])
+    parser.add_argument("claims", nargs="*", help="ids such as C79; default all of the profile")
+    parser.add_argument("--profile", default="full", choices=["cpu", "full"])
+    options = parser.parse_args(arguments)
+    try:
+        moved = promote(options.profile, options.claims)
+    except RecordError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{len(moved)} record(s) copied to book/records: {', '.join(moved) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

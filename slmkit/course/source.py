@@ -1,0 +1,120 @@
+"""A lab's one editable copy: reading it as a notebook, taking its solutions out, and telling when it has changed."""
+
+import copy
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from slmkit.course import machine
+from slmkit.course.checking import STUB
+from slmkit.paths import build_folder, root
+
+BEGIN, END = (
+    re.compile(r"\s*### BEGIN (SOLUTION|HIDDEN TESTS)\s*"),
+    re.compile(r"\s*### END (SOLUTION|HIDDEN TESTS)\s*"),
+)
+
+# Builds pages or answers commands, but takes no part in what a lab computes: a change here makes no lab run again.
+# Checkers of other labs do not count either.
+NOT_RUN_BY_LABS = {f"course/{name}.py" for name in ("build", "facts", "figures", "pages", "site", "source", "status")}
+NOT_RUN_BY_LABS |= {"cli.py", "bench.py"}
+
+
+def labs(numbers: list[str] | None = None) -> list[Path]:
+    """The labs in order, or those of the given numbers. Raises ValueError on a number that no lab has."""
+    found = {path.name[:2]: path for path in sorted((root() / "labs").glob("[0-9][0-9]_*.py"))}
+    for number in numbers or ():
+        if number not in found:
+            raise ValueError(f"there is no lab {number!r}; the labs are {', '.join(found)}")
+    return [found[number] for number in (numbers or found)]
+
+
+def read(text: str) -> NotebookNode:
+    """A percent-format lab as a notebook without outputs; cell ids depend on nothing but the order."""
+    notebook = jupytext.reads(text, fmt="py:percent")
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{i}"
+    notebook.metadata.pop("jupytext", None)
+    return notebook
+
+
+def code_cells(text: str) -> list[str]:
+    """The sources of a lab's code cells."""
+    return [cell.source for cell in read(text).cells if cell.cell_type == "code"]
+
+
+def without_solutions(source: str) -> str:
+    """A cell as the reader gets it: each solution becomes one line that raises, hidden tests go."""
+    kept, inside = [], None
+    for line in source.splitlines():
+        begin, end = BEGIN.fullmatch(line), END.fullmatch(line)
+        if begin and not inside:
+            inside = begin[1]
+            if inside == "SOLUTION":
+                indent = line[: len(line) - len(line.lstrip())]
+                kept.append(f'{indent}raise NotImplementedError("{STUB}")')
+        elif end and inside == end[1]:
+            inside = None
+        elif begin or end:
+            raise ValueError(f"{line.strip()!r} has no partner; solutions are marked by a pair and do not nest")
+        elif not inside:
+            kept.append(line)
+    if inside:
+        raise ValueError(f"### BEGIN {inside} is never closed by ### END {inside}")
+    return "\n".join(kept)
+
+
+def reader_copy(notebook: NotebookNode, install: str = "") -> NotebookNode:
+    """The notebook to hand out: no solutions, no outputs. `install` is what pip fetches slmkit from, on Colab only."""
+    handed = copy.deepcopy(notebook)
+    for cell in handed.cells:
+        if cell.cell_type == "code":
+            cell.update(source=without_solutions(cell.source), outputs=[], execution_count=None)
+    if install:
+        source = f'import sys\n\nif "google.colab" in sys.modules:\n    %pip install -q "{install}"'
+        handed.cells.insert(1, nbformat.v4.new_code_cell(source, id="install"))
+    handed.metadata = NotebookNode(kernelspec=notebook.metadata.kernelspec)
+    return handed
+
+
+def executed(lab: Path, profile: str) -> Path:
+    """Where the executed notebook of a lab lies; its measurements are beside it, in NN.json."""
+    return build_folder() / "labs" / profile / f"{lab.stem}.ipynb"
+
+
+def digest(lab: Path, profile: str) -> str:
+    """Changes when a run of the lab could come out otherwise: its text, slmkit, the profile or a library's version."""
+    parts = hashlib.sha256(lab.read_bytes())
+    parts.update(json.dumps([profile, machine.versions(), _package_digest(lab.name[:2])]).encode())
+    return parts.hexdigest()[:16]
+
+
+@lru_cache
+def _package_digest(number: str) -> str:
+    package, parts = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        name = path.relative_to(package).as_posix()
+        other_lab = path.parent.name == "exercises" and path.name not in (f"lab_{number}.py", "__init__.py")
+        if path.suffix in (".py", ".csv", ".json") and name not in NOT_RUN_BY_LABS and not other_lab:
+            parts.update(f"{name}\0".encode() + path.read_bytes())
+    return parts.hexdigest()
+
+
+def problem(notebook: NotebookNode, source: NotebookNode, wanted: str) -> str | None:
+    """Why an executed notebook does not stand for this source any more; None when it does."""
+    if [(c.cell_type, c.source) for c in notebook.cells] != [(c.cell_type, c.source) for c in source.cells]:
+        return "its cells differ from the lab's source"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if any(cell.execution_count is None for cell in code):
+        return "it was not run to the end"
+    if any(output.output_type == "error" for cell in code for output in cell.outputs):
+        return "a cell failed"
+    if notebook.metadata.get("slmkit", {}).get("digest") != wanted:
+        return "slmkit, a library or the profile has changed since it ran"
+    return None
