@@ -9,13 +9,14 @@ from slmkit.config import ModelConfig, RopeScaling
 from slmkit.model.counting import count_parameters, flops_per_token, kv_cache_bytes
 from slmkit.model.decoder import Decoder
 from slmkit.model.generation import generate
+from slmkit.model.storage import load, save
 
 _LATER = {"train": "slmkit.training.trainer", "TrainingConfig": "slmkit.training.config"}
 _MODULES = ("interop", "survey", "pretrained")
 
 __all__ = [
-    "ModelConfig", "RopeScaling", "Decoder", "generate", "count_parameters", "kv_cache_bytes", "flops_per_token",
-    *_LATER, *_MODULES,
+    "ModelConfig", "RopeScaling", "Decoder", "generate", "save", "load", "count_parameters", "kv_cache_bytes",
+    "flops_per_token", *_LATER, *_MODULES,
 ]  # fmt: skip
 
 

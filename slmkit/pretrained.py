@@ -53,6 +53,8 @@ GGUF_NAMES = {
 def load(name: str = NAME) -> tuple[Decoder, Tokenizer]:
     """The model in bfloat16, and its tokenizer. Fetches and converts them on first use.
 
+    The vocabulary is the model's own. It lacks a few bytes (those that open planes 4 to 16 of Unicode, and some control
+    characters), which are dropped when a text is encoded.
     Raises ValueError for another name, OSError when the package cannot be had.
     """
     folder = _ready(name)
