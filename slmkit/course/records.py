@@ -20,6 +20,7 @@ from slmkit.course import machine
 from slmkit.course.checking import Short
 from slmkit.course.lab import current
 from slmkit.paths import build_folder, root
+from slmkit.survey.tables import known_records as known  # noqa: F401
 from slmkit.survey.tables import rows
 
 REPRODUCED, UNCLEAR, CONTRADICTED = "reproduced", "not distinguishable at this scale", "contradicted"
@@ -121,15 +122,6 @@ def in_words(made: dict) -> str:
         lines.append(f"Effect: {made['effect']:.3g}{unit} ({between}); claimed: {claimed}")
     lines.append(f"Verdict: {made['verdict']}" + (f" ({made['reason']})" if made.get("reason") else ""))
     return "\n".join(lines + ([made["note"]] if made["note"] else []))
-
-
-def known() -> dict[str, dict]:
-    """The records that the book may quote, by claim: the committed ones, else those of the last cpu run here."""
-    found = {}
-    for folder in (build_folder() / "records" / "cpu", root() / "book" / "records"):
-        for path in sorted(folder.glob("*.json")):
-            found[path.stem] = json.loads(path.read_text())
-    return found
 
 
 def promote(profile: str, claims: Sequence[str] = ()) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from slmkit.paths import build_folder, root
 
 if TYPE_CHECKING:
     import pandas
@@ -49,17 +52,33 @@ def claims() -> pandas.DataFrame:
     """One row for each claim: number, mark, section, statement, kind, lab, metric and the rule for its verdict.
 
     `mark` is K for a boxed insight, Q for a statement with a number, ! for one that something contradicts; `problem`
-    says what. `value` and `verdict` are recomputed here where the survey's own tables decide; a lab decides the others.
+    says what. `value` and `verdict` are recomputed here where the survey's own tables decide; for the others they come
+    from the labs' records, and are empty where there is none.
     """
     from slmkit.survey import statistics
 
     frame = _read("claims", text="object").astype({"number": int})
+    for claim, record in known_records().items():
+        effect = record["effect"]
+        frame.loc[frame.id == claim, ["value", "verdict"]] = [
+            "" if effect is None else f"{effect:.4g}",
+            record["verdict"],
+        ]
     for claim, recompute in statistics.STATISTICS.items():
         row = frame.id == claim
         value = recompute()
         frame.loc[row, "value"] = f"{value:g}"
         frame.loc[row, "verdict"] = statistics.verdict(value, frame[row].iloc[0])
     return frame
+
+
+def known_records() -> dict[str, dict]:
+    """The labs' records that the book may quote, by claim: the committed ones, else those of the last cpu run here."""
+    found = {}
+    for folder in (build_folder() / "records" / "cpu", root() / "book" / "records"):
+        for path in sorted(folder.glob("*.json")):
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def rows(table: str) -> list[dict[str, str]]:

@@ -75,6 +75,19 @@ def test_recipe_shares():
     assert all(shares[2024]["all"] <= share for share in shares[2024].values())
 
 
+def test_a_lab_s_record_fills_its_claim(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path))
+    folder = tmp_path / "records" / "cpu"
+    folder.mkdir(parents=True)
+    (folder / "C83.json").write_text('{"effect": 0.25, "verdict": "contradicted"}')
+    (folder / "C90.json").write_text('{"effect": null, "verdict": "not testable here"}')
+    (folder / "C5.json").write_text('{"effect": 1, "verdict": "reproduced"}')
+    claims = survey.claims().set_index("id")
+    assert (claims.value["C83"], claims.verdict["C83"]) == ("0.25", "contradicted")
+    assert (claims.value["C90"], claims.verdict["C90"]) == ("", "not testable here")
+    assert claims.value["C5"] == "70", "the survey's tables have the last word on what they decide"
+
+
 def test_verdict_follows_the_rule():
     claim = {"rule": "above", "expected": "1", "tolerance": "0.1"}
     assert statistics.verdict(1.2, claim) == "reproduced"
