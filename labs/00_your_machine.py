@@ -25,6 +25,7 @@ import torch
 
 import slmkit
 from slmkit.course import check, record, start
+from slmkit.course.records import interval
 from slmkit.profiling import check_latency, decode_cost, measure_latency, measure_peaks, prefill_cost
 
 lab = start("00", profiles={
@@ -102,8 +103,7 @@ def intensity(m, k, n, bytes_per_number=4):
 check("00/intensity", intensity)
 
 # %% [markdown]
-# With m = 1, one token passes through a matrix. With m = 256, the tokens of a whole prompt pass together and share
-# the weights that were fetched.
+# With m = 1, one token passes through a matrix. With m = 256, a whole prompt passes and shares the weights fetched.
 
 # %%
 for m in (1, 8, 64, 256):
@@ -178,14 +178,6 @@ print(f"The ridge of this machine is at {peaks.ridge():.1f} FLOPs a byte. At mos
 # lab if a result is faster than the measured ceilings allow. Means over seeds have a 95% interval.
 
 # %%
-STUDENT = {2: 12.71, 5: 2.78, 10: 2.26}  # 97.5% point of Student's t for the mean of so many values
-
-
-def interval(values):
-    """The mean, and half the width of its 95% interval."""
-    return np.mean(values), STUDENT[len(values)] * np.std(values, ddof=1) / len(values) ** 0.5
-
-
 torch.manual_seed(0)
 model = slmkit.Decoder(config).to(lab.device)
 options = {"new_tokens": lab.new_tokens, "repeats": lab.repeats}
@@ -195,12 +187,20 @@ for seed in lab.seeds:
     double.append(measure_latency(model, lab.prompts[0], batch=2, seed=seed, **options))
     for latency in (*single[-1].values(), double[-1]):
         check_latency(latency, config, peaks)
+
+
+def centre(values):
+    """The mean over seeds, and half the width of its 95% interval."""
+    low, high = interval(values)
+    return (low + high) / 2, (high - low) / 2
+
+
 ttft = {n: [run[n].ttft.median for run in single] for n in lab.prompts}
 tpot = {n: [run[n].tpot.median for run in single] for n in lab.prompts}
 print(f"{'prompt':>8}{'first token (ms)':>20}{'roofline':>10}{'further token (ms)':>22}{'roofline':>10}")
 for n in lab.prompts:
     bounds = [1e3 * cost(config, n).seconds(peaks) for cost in (prefill_cost, decode_cost)]
-    first, further = ("{:.1f} ± {:.1f}".format(*1e3 * np.array(interval(times[n]))) for times in (ttft, tpot))
+    first, further = ("{:.1f} ± {:.1f}".format(*1e3 * np.array(centre(times[n]))) for times in (ttft, tpot))
     print(f"{n:>8}{first:>20}{bounds[0]:>10.1f}{further:>22}{bounds[1]:>10.1f}")
 
 # %% [markdown]
@@ -208,13 +208,14 @@ for n in lab.prompts:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The machine's roofline on logarithmic axes. Decoding sits low on the slope, where memory is the limit. Prefill of longer and longer prompts moves right, past the ridge, and up towards the flat ceiling of arithmetic."}}
 figure, axes = plt.subplots()
-reach = np.geomspace(0.1, 1000, 200)
-axes.loglog(reach, [peaks.attainable(i) / 1e9 for i in reach], color="black", label="roof")
+axes.loglog(
+    reach := np.geomspace(0.1, 1000, 200), [peaks.attainable(i) / 1e9 for i in reach], color="black", label="roof"
+)
 axes.axvline(peaks.ridge(), color="black", linestyle=":", linewidth=1)
 points = [("prefill", "o", prefill_cost, ttft, lab.prompts), ("decode", "s", decode_cost, tpot, lab.prompts[-1:])]
 for name, marker, cost_of, times, shown in points:
     costs = [cost_of(config, n) for n in shown]
-    rates = np.array([interval([cost.flops / t / 1e9 for t in times[n]]) for n, cost in zip(shown, costs)])
+    rates = np.array([centre([cost.flops / t / 1e9 for t in times[n]]) for n, cost in zip(shown, costs)])
     axes.errorbar([cost.intensity for cost in costs], *rates.T, fmt=marker, capsize=3, label=name)
     for n, cost, rate in zip(shown, costs, rates):
         axes.annotate(f"{n}", (cost.intensity, rate[0]), xytext=(5, -11), textcoords="offset points", fontsize=8)
@@ -232,9 +233,8 @@ figure, axes = plt.subplots()
 counts = np.unique(np.geomspace(1, lab.prompts[-1], 100).astype(int))
 bounds = np.array([1e3 * prefill_cost(config, int(n)).seconds(peaks) for n in counts])
 axes.loglog(counts, bounds, color="black", label="roofline, the least possible")
-passes = {1: tpot[lab.prompts[0]], **ttft}
-times = 1e3 * np.array([interval(values) for values in passes.values()])
-axes.errorbar(list(passes), *times.T, fmt="o-", capsize=3, label="measured")
+times = 1e3 * np.array([centre(values) for values in (tpot[lab.prompts[0]], *ttft.values())])
+axes.errorbar([1, *ttft], *times.T, fmt="o-", capsize=3, label="measured")
 axes.set(xlabel="tokens in the pass", ylabel="time of the pass (ms)", ylim=(bounds[0] / 3, None))
 axes.legend()
 plt.show()
@@ -248,7 +248,7 @@ plt.show()
 # %%
 twin = slmkit.Decoder(replace(config, vocab_size=64, d_model=36, head_dim=4, d_ff=32)).to(lab.device)
 starting = measure_latency(twin, lab.prompts[0], **options).tpot.median
-measured, half = interval([run[prompt].tokens_per_second for run in single])
+measured, half = centre([run[prompt].tokens_per_second for run in single])
 print(f"starting the operations of one pass: {1e3 * starting:.1f} ms")
 print(f"tokens/s: at most {predicted:.1f} by the roofline, {1 / (1 / predicted + starting):.1f} with the starting time")
 print(f"tokens/s measured: {measured:.1f} ± {half:.1f}, {measured / predicted:.0%} of the roofline")
