@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ BEGIN, END = (
 
 # Builds pages or answers commands, but takes no part in what a lab computes: a change here makes no lab run again.
 # Checkers of other labs do not count either.
-NOT_RUN_BY_LABS = {f"course/{name}.py" for name in ("build", "facts", "figures", "pages", "site", "source", "status")}
+NOT_RUN_BY_LABS = {f"course/{name}.py" for name in ("build", "facts", "figures", "pages", "source", "sphinx_ext")}
 NOT_RUN_BY_LABS |= {"cli.py", "bench.py"}
 
 
@@ -51,20 +52,27 @@ def code_cells(text: str) -> list[str]:
 
 def without_solutions(source: str) -> str:
     """A cell as the reader gets it: each solution becomes one line that raises, hidden tests go."""
-    kept, inside = [], None
+    return _cut(source, lambda indent, solution: [f'{indent}raise NotImplementedError("{STUB}")'])
+
+
+def with_solutions(source: str) -> str:
+    """A cell as the page shows it: the solution without its markers, hidden tests go."""
+    return _cut(source, lambda indent, solution: solution)
+
+
+def _cut(source: str, replace: Callable[[str, list[str]], list[str]]) -> str:
+    kept, inside, held, indent = [], None, [], ""
     for line in source.splitlines():
         begin, end = BEGIN.fullmatch(line), END.fullmatch(line)
         if begin and not inside:
-            inside = begin[1]
-            if inside == "SOLUTION":
-                indent = line[: len(line) - len(line.lstrip())]
-                kept.append(f'{indent}raise NotImplementedError("{STUB}")')
+            inside, held, indent = begin[1], [], line[: len(line) - len(line.lstrip())]
         elif end and inside == end[1]:
+            kept += replace(indent, held) if inside == "SOLUTION" else []
             inside = None
         elif begin or end:
             raise ValueError(f"{line.strip()!r} has no partner; solutions are marked by a pair and do not nest")
-        elif not inside:
-            kept.append(line)
+        else:
+            (held if inside else kept).append(line)
     if inside:
         raise ValueError(f"### BEGIN {inside} is never closed by ### END {inside}")
     return "\n".join(kept)
