@@ -215,6 +215,7 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
     values = {theirs: value[0] if isinstance(value, tuple) else value for theirs, value in values.items()}
     activation = next(theirs for theirs, known in ACTIVATIONS.items() if known == ours.activation)
     values[family.options["activation"]] = activation
+    values |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # a Decoder knows no tokens by name
     try:
         theirs = AutoConfig.for_model(name, **values | family.write(ours))
         said = _meaning(config_from_transformers(theirs))
@@ -222,7 +223,7 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
         reason = str(error).strip().splitlines()[-1].strip()
         return None, [f"n_heads = {ours.n_heads} with d_model = {ours.d_model} ({reason})"]
     meant = _meaning(ours)
-    return theirs, [f"{option} = {meant[option]!r}" for option in meant if meant[option] != said[option]]
+    return theirs, [f"{name} = {getattr(ours, name)!r}" for name in meant if meant[name] != said[name]]
 
 
 def _meaning(config: ModelConfig) -> dict:
