@@ -93,7 +93,9 @@ def draw(name: str) -> Path:
         figure = function()
         path = build_folder() / "figures" / f"{name}.svg"
         path.parent.mkdir(exist_ok=True)
-        figure.savefig(path, metadata={"Date": None})
+        part = path.with_suffix(".part")  # renamed when whole: another build may be copying the figure
+        figure.savefig(part, format="svg", metadata={"Date": None})
+        os.replace(part, path)
     pyplot.close(figure)
     return path
 
