@@ -1,5 +1,7 @@
 """Five families against transformers: random small models with every option of the family away from its default."""
 
+import random
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,6 +50,36 @@ CASES = {
                             rope_parameters=LLAMA3)),
     "gemma-plain": ("gemma", dict(intermediate_size=40, num_key_value_heads=1, head_dim=12)),
 }  # fmt: skip
+
+
+def at_random(family: str, seed: int) -> dict:
+    """Options drawn at random, sizes included."""
+    draw = random.Random(f"{family} {seed}")
+    heads, width = draw.choice((2, 4, 6)), draw.choice((4, 6, 8))
+    options = dict(num_attention_heads=heads, hidden_size=heads * width, vocab_size=draw.randint(61, 90),
+                   num_hidden_layers=draw.randint(2, 4), tie_word_embeddings=draw.random() < 0.5)  # fmt: skip
+    activation = draw.choice(("relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu"))
+    if family == "gpt2":
+        return options | dict(n_inner=draw.randint(9, 70), activation_function=activation,
+                              scale_attn_weights=draw.random() < 0.5, layer_norm_epsilon=10 ** draw.uniform(-6, -2),
+                              scale_attn_by_inverse_layer_idx=draw.random() < 0.5)  # fmt: skip
+    rope = draw.choice((LLAMA3, YARN, LINEAR, {"rope_type": "default"})) | {"rope_theta": 10 ** draw.uniform(1.5, 6)}
+    options |= dict(intermediate_size=draw.randint(9, 70), rope_parameters=rope,
+                    hidden_act="silu" if family == "gemma" and activation == "gelu" else activation)  # fmt: skip
+    if family == "gpt_neox":
+        rope["partial_rotary_factor"] = 2 * draw.randint(1, width // 2) / width
+        return options | dict(use_parallel_residual=draw.random() < 0.5, attention_bias=draw.random() < 0.5,
+                              layer_norm_eps=10 ** draw.uniform(-6, -2))  # fmt: skip
+    options |= dict(rms_norm_eps=10 ** draw.uniform(-6, -2), head_dim=draw.choice((4, 6, 10)),
+                    num_key_value_heads=draw.choice([n for n in (1, 2, 3, 4, 6) if heads % n == 0]))  # fmt: skip
+    if family == "qwen2":
+        return options | dict(use_sliding_window=True, sliding_window=draw.randint(1, 9),
+                              max_window_layers=draw.randint(0, 3))  # fmt: skip
+    options["attention_bias"] = draw.random() < 0.5
+    return options | (dict(mlp_bias=draw.random() < 0.5) if family == "llama" else {})
+
+
+CASES |= {f"{f}-random-{seed}": (f, at_random(f, seed)) for f in interop.FAMILIES for seed in range(2)}
 IGNORED = {"initializer_range", "classifier_dropout"}  # how weights are drawn, and another task's head
 
 
