@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Sets the clone up in .venv, and does only what has changed since: a stamp holds the text of the files it was made from.
+# Runs from the clone's root: PYTHON=python3.12 bash tools/setup.sh
+set -euo pipefail
+wanted=${PYTHON:-}
+python=${wanted:-python3}
+venv=.venv
+in_venv=$venv/bin/python
+pip=("$in_venv" -m pip --disable-pip-version-check --quiet)
+
+say() { printf '== set-up: %s\n' "$*"; }
+version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none; }
+# changed STAMP FILE…: whether the files differ from what the stamp was made of
+changed() { local stamp=$venv/$1.stamp; shift; ! cat "$@" | cmp -s - "$stamp"; }
+stamp() { local stamp=$venv/$1.stamp; shift; cat "$@" >"$stamp"; }
+
+if [ -x "$in_venv" ] && [ -n "$wanted" ] && [ "$(version "$in_venv")" != "$(version "$python")" ]; then
+  say ".venv has Python $(version "$in_venv"), $python is $(version "$python"): making it anew"
+  rm -rf "$venv"
+fi
+if ! [ -x "$in_venv" ]; then
+  if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "$python is Python $(version "$python"); slmkit needs 3.11 or later. Try: PYTHON=python3.12 make $*" >&2
+    exit 1
+  fi
+  say "1 of 5, .venv with Python $(version "$python")"
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
+fi
+if changed base requirements.txt; then
+  say "2 of 5, the pinned libraries (about 1 GB to download, two minutes or more)"
+  "${pip[@]}" install -r requirements.txt
+  stamp base requirements.txt
+fi
+if changed slmkit pyproject.toml; then
+  say "3 of 5, slmkit itself, editable"
+  "${pip[@]}" install --no-deps -e .
+  stamp slmkit pyproject.toml
+fi
+if changed engine requirements-engine.txt; then
+  say "4 of 5, the llama.cpp engine, built from source (about four minutes; optional)"
+  log=$venv/engine.log
+  if CMAKE_ARGS=-DLLAVA_BUILD=OFF "${pip[@]}" install -r requirements-engine.txt >"$log" 2>&1; then
+    say "the engine is there"
+  else
+    say "the engine could not be built ($log says why); everything else works without it. To try again: make engine"
+  fi
+  stamp engine requirements-engine.txt
+fi
+if ! [ -f "${SLMKIT_BUILD:-build}/models/.ready" ]; then
+  say "5 of 5, the small pretrained model that lab 03 and the tests use"
+  "$in_venv" -c 'from slmkit import pretrained; pretrained.gguf_path()'
+  touch "${SLMKIT_BUILD:-build}/models/.ready"
+fi

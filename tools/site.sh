@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# site.sh FOLDER: builds the book into FOLDER/_build/html with warnings as errors, from nothing, since a second build
+# over the first can pass over a warning. SLMKIT_PROFILE says which lab runs the pages show.
+set -euo pipefail
+folder=$1
+echo "== site, $folder/_build/html"
+rm -rf "$folder/_build/html" "$folder/_build/.doctrees" "$folder/_build/jupyter_execute" "$folder/_build/.jupyter_cache"
+mkdir -p build/logs
+book='from jupyter_book.cli.main import main; main()'
+if .venv/bin/python -c "$book" build . --path-output "$folder" -W -n --keep-going >build/logs/site.log 2>&1; then
+  echo "== site done: $folder/_build/html/index.html"
+else
+  grep -aE -A4 'WARNING|ERROR|Error' build/logs/site.log >&2 || tail -n 30 build/logs/site.log >&2
+  echo "the site has warnings, which are errors here; the whole log is build/logs/site.log" >&2
+  exit 1
+fi
