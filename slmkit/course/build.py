@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from slmkit.course.lab import PROFILES, duration, last_run
 from slmkit.course.source import digest, executed, labs
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+BUDGET_S = {"smoke": 20, "cpu": 180, "full": 3600}  # processor time of one lab
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -74,10 +76,8 @@ async def run(lab: Path, profile: str, threads: bool = False):
 
     client = NotebookClient(notebook, timeout=None, on_cell_start=starting, kernel_name="python3",
                             resources={"metadata": {"path": str(target.parent)}})  # fmt: skip
-    environment = os.environ | {"SLMKIT_PROFILE": profile, "SLMKIT_LAB_RUNS": str(target.parent)}
-    environment |= {} if threads else ONE_THREAD
     try:
-        await client.async_execute(env=environment)
+        await client.async_execute(env=os.environ | _environment(profile, target.parent, threads))
     except CellExecutionError as error:
         raise LabFailed(_failure(lab, profile, code, at, f"{error.ename}: {ANSI.sub('', error.evalue)}")) from None
     except DeadKernelError:
@@ -109,6 +109,27 @@ async def run_all(chosen: Sequence[Path], profile: str, workers: int):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def through_nbmake(chosen: Sequence[Path], profile: str, workers: int) -> int:
+    """Runs labs as tests, current ones too, and says what each took of its budget. Returns pytest's exit code."""
+    paths = [executed(lab, profile) for lab in chosen]
+    for lab, path in zip(chosen, paths):
+        write(prepare(lab, profile), path)
+        path.with_name(f"{lab.name[:2]}.json").unlink(missing_ok=True)
+    options = ["--nbmake", "--nbmake-timeout=600", "--overwrite", "-n", str(workers), "-v"]
+    code = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *map(str, paths)],
+        env=os.environ | _environment(profile, paths[0].parent),
+    ).returncode
+    for lab in chosen:
+        if spent := last_run(lab.name[:2], profile):
+            print(f"{lab.stem}: {duration(spent['cpu_s'])} of processor time, budget {BUDGET_S[profile]} s")
+    return code
+
+
+def _environment(profile: str, folder: Path, threads: bool = False) -> dict[str, str]:
+    return {"SLMKIT_PROFILE": profile, "SLMKIT_LAB_RUNS": str(folder)} | ({} if threads else ONE_THREAD)
+
+
 def _failure(lab: Path, profile: str, code: list[int], at: int, error: str) -> str:
     cell = source.read(lab.read_text(encoding="utf-8")).cells[code[at - 1]].source
     shown = "\n".join(f"    {line}" for line in cell.splitlines()[:12])
@@ -124,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lab", nargs="*", help="numbers such as 03; default all")
     parser.add_argument("--workers", type=int, default=2, help="labs that run at once (default 2)")
     parser.add_argument("--force", action="store_true", help="run labs that are current too")
-    parser.add_argument("--prepare", action="store_true", help="only write the notebooks, for another program to run")
+    parser.add_argument("--nbmake", action="store_true", help="run all of them as tests, through pytest and nbmake")
     options = parser.parse_args(arguments)
     if options.workers < 1:
         parser.error(f"--workers is {options.workers}; it must be at least 1")
@@ -132,10 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = labs(options.lab)
     except ValueError as error:
         parser.error(str(error))
-    if options.prepare:
-        for lab in chosen:
-            write(prepare(lab, options.profile), executed(lab, options.profile))
-        return 0
+    if options.nbmake:
+        return through_nbmake(chosen, options.profile, options.workers)
     reasons = {lab: "forced" if options.force else stale(lab, options.profile) for lab in chosen}
     for lab, reason in reasons.items():
         print(f"{lab.stem}: {f'runs, {reason}' if reason else 'unchanged since its last run'}", flush=True)

@@ -1,0 +1,48 @@
+# Run `make help` for what there is. Everything happens inside the clone: .venv, build/, _build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+LAB ?=
+PROFILE ?= cpu
+WORKERS ?= 2
+run := .venv/bin/python -m
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup engine book preview test lab bench assignments clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 20
+
+setup:  ## .venv with the pinned libraries, slmkit, the engine and the pretrained model; redoes what changed
+	@PYTHON="$(PYTHON)" bash tools/setup.sh
+
+engine: setup  ## tries again to build the llama.cpp engine
+	@rm -f .venv/engine.stamp
+	@bash tools/setup.sh
+
+book: setup  ## runs every lab and builds the site, _build/html/index.html; warnings are errors
+	@echo "== labs, cpu profile"
+	@$(run) slmkit.course.build --profile cpu --workers $(WORKERS)
+	@SLMKIT_PROFILE=cpu bash tools/site.sh .
+
+preview: setup  ## the same site with the labs in their smallest size, _build/preview/_build/html/index.html
+	@echo "== labs, smoke profile"
+	@$(run) slmkit.course.build --profile smoke --workers $(WORKERS)
+	@SLMKIT_PROFILE=smoke bash tools/site.sh _build/preview
+
+test: setup  ## lint, unit tests, every lab in small through nbmake, checks of the site
+	@bash tools/test.sh
+
+lab: setup  ## one lab, executed: make lab LAB=03 PROFILE=cpu
+	@test -n "$(LAB)" || { echo "which lab? For example: make lab LAB=03 PROFILE=cpu" >&2; exit 2; }
+	@$(run) slmkit.course.build --profile "$(PROFILE)" --lab "$(LAB)" --workers 1 --force
+
+bench: setup  ## the side-by-side performance table
+	@.venv/bin/slmkit bench
+
+assignments: setup  ## every lab for an instructor and for students, in build/assignments
+	@$(run) slmkit.course.assignments
+
+clean:  ## removes what was built (build/ with its models, and _build/), keeps .venv
+	@rm -rf build _build
