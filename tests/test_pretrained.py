@@ -25,7 +25,12 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def ours():
-    return pretrained.load()
+    try:
+        return pretrained.load()
+    except OSError as error:  # no network, and not fetched before
+        if "model" in os.environ.get("SLMKIT_REQUIRE", ""):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
