@@ -25,6 +25,8 @@ from slmkit.training.schedules import learning_rate
 
 WORTH_COMPILING = 2e13  # FLOPs of a run; below, compiling (about half a minute on a CPU) takes longer than it saves
 
+BAR_DELAY = 3  # seconds; a shorter run shows no bar
+
 
 def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str | Path | None = None, *,
           progress: bool = True) -> History:  # fmt: skip
@@ -45,7 +47,7 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
     history = History.begin(folder if team.is_main else None, done)
     loss_of = team.share(_module(model, config))
     model.train()
-    bar = tqdm(range(done, config.steps), "training", initial=done, total=config.steps, unit="step", delay=3,
+    bar = tqdm(range(done, config.steps), "training", initial=done, total=config.steps, unit="step", delay=BAR_DELAY,
                disable=not (progress and team.is_main), leave=False)  # fmt: skip
     for step in bar:
         started = time.perf_counter(), time.process_time()
@@ -123,10 +125,13 @@ def _module(model: Decoder, config: TrainingConfig) -> nn.Module:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether `device` multiplies bf16 matrices faster than fp32 ones: CUDA since Ampere, CPUs with AVX512-BF16/AMX."""
+    """Whether `device` trains faster in bf16 than in fp32: CUDA since Ampere, and processors with matrix tiles (AMX).
+
+    AVX512-BF16 alone does not pay: its gain on products is less than what converting and small kernels cost.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def _worth_compiling(model: Decoder, config: TrainingConfig) -> bool:

@@ -1,0 +1,41 @@
+"""One small training run that several tests share: the model, the data, and the run as a script of its own."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from slmkit import Decoder, ModelConfig, TrainingConfig, train
+from slmkit.data.packing import TokenData, TokenRow
+
+VOCAB = 61
+
+
+def row(n: int, seed: int) -> TokenRow:
+    """Tokens with something to learn: each follows from the one before it, with a little noise."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = [1]
+    noise = torch.randint(0, VOCAB, (n,), generator=generator).tolist()
+    for i in range(n - 1):
+        tokens.append(noise[i] if i % 5 == 0 else (7 * tokens[-1] + 3) % VOCAB)
+    return TokenRow(torch.tensor(tokens, dtype=torch.int32), text_bytes=2 * n, tokenizer="none", vocab_size=VOCAB)
+
+
+def data() -> TokenData:
+    return TokenData(row(4000, 1), row(500, 2))
+
+
+def model(seed: int = 0, **options) -> Decoder:
+    torch.manual_seed(seed)
+    return Decoder(ModelConfig(**dict(vocab_size=VOCAB, d_model=32, n_layers=2, n_heads=4, max_context=32) | options))
+
+
+def config(**options) -> TrainingConfig:
+    given = dict(steps=30, batch_size=8, context=16, learning_rate=1e-2, precision="fp32", compile=False)
+    return TrainingConfig(**given | options)
+
+
+if __name__ == "__main__":  # small_run.py FOLDER STEPS CHECKPOINT_EVERY
+    torch.set_num_threads(1)
+    folder, steps, every = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    train(model(), data(), config(steps=steps, checkpoint_every=every), folder, progress=False)
