@@ -61,13 +61,16 @@ def test_a_fresh_norm_changes_only_the_size(options):
     torch.testing.assert_close(y.square().mean(-1), torch.ones(3, 4), rtol=1e-3, atol=1e-3)
 
 
-def test_an_offset_weight_survives_bfloat16():
-    """1 + 0.001 is 1 in bfloat16; added in fp32 it is not lost. Every element here is rounded once, at the end."""
-    module = norm(norm_unit_offset=True).bfloat16()
-    module.weight.data.fill_(0.007)
-    x = torch.full((1, 12), 1.0, dtype=torch.bfloat16)
-    assert module(x).dtype == torch.bfloat16
-    assert float(module(x)[0, 0].detach()) == float(torch.tensor(1.007).bfloat16()) != 1.0
+@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+def test_an_offset_weight_survives_bfloat16(kind):
+    """1 + 0.003 is 1 in bfloat16. Computed in fp32, each element is rounded once, at the end."""
+    module = norm(norm=kind, norm_unit_offset=True)
+    module.weight.data.mul_(0.01)
+    rounded = module.bfloat16()
+    x = X.bfloat16()
+    exact = norm(norm=kind, norm_unit_offset=True)
+    exact.load_state_dict(rounded.state_dict())
+    assert torch.equal(rounded(x), exact(x.double()).bfloat16())
 
 
 def test_activations():
