@@ -1,0 +1,34 @@
+"""A corpus with its tokenizer and packed tokens, made on first use and kept under `build/`."""
+
+import hashlib
+import shutil
+
+import tokenizers
+
+from slmkit.data.corpora import Corpus, load
+from slmkit.data.packing import TokenData, open_row, pack_corpus
+from slmkit.data.tokenizer import Tokenizer
+from slmkit.paths import build_folder
+
+
+def prepare(corpus: str | Corpus, vocab_size: int) -> tuple[Tokenizer, TokenData]:
+    """A byte-level BPE tokenizer of `vocab_size` trained on the corpus's training part, and both parts in its tokens.
+
+    `corpus` is a Corpus, or what `corpora.load` takes. Kept in a folder named by a digest of text, vocabulary size and
+    the tokenizer library's version, so that a changed text is never answered with old tokens.
+    """
+    corpus = load(corpus) if isinstance(corpus, str) else corpus
+    digest = hashlib.sha256(f"{vocab_size} {tokenizers.__version__}".encode())
+    for part in (corpus.train, corpus.held_out):
+        for text in (*part, ""):
+            digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    folder = build_folder() / "data" / f"{corpus.name}-{vocab_size}-{digest.hexdigest()[:12]}"
+    if not folder.exists():
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        tokenizer = Tokenizer.train(corpus.train, vocab_size)
+        pack_corpus(corpus, tokenizer, partial)
+        tokenizer.save(partial / "tokenizer.json")
+        partial.replace(folder)
+    rows = (open_row(folder / f"{part}.safetensors") for part in ("train", "held_out"))
+    return Tokenizer.load(folder / "tokenizer.json"), TokenData(*rows)

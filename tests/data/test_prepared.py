@@ -1,0 +1,47 @@
+"""Prepared corpora: made once, made anew when the text changes, never half."""
+
+import pytest
+import torch
+
+from slmkit.data import prepared
+from slmkit.data.corpora import Corpus
+from slmkit.data.prepared import prepare
+
+
+def corpus(*train):
+    return Corpus("c", "none", "here", train, ("a quiet sea",))
+
+
+@pytest.fixture(autouse=True)
+def _own_build(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path))
+
+
+def test_made_once_and_read_after(monkeypatch, tmp_path):
+    tokenizer, data = prepare(corpus("the sea the sea", "the hill"), 270)
+    monkeypatch.setattr(prepared, "pack_corpus", None)  # a second making would fail
+    again, same = prepare(corpus("the sea the sea", "the hill"), 270)
+    assert again.digest == tokenizer.digest == data.train.tokenizer
+    assert torch.equal(same.train.tokens, data.train.tokens)
+    assert tokenizer.decode(data.held_out.tokens[:-1].tolist()) == "a quiet sea"
+    assert len(list((tmp_path / "data").iterdir())) == 1
+
+
+def test_other_text_other_split_other_vocabulary_are_made_anew(tmp_path):
+    prepare(corpus("the sea", "the hill"), 270)
+    prepare(corpus("the sea", "the hills"), 270)
+    prepare(corpus("the sea", "the hill"), 269)
+    prepare(Corpus("c", "none", "here", ("the sea",), ("the hill", "a quiet sea")), 270)
+    assert len(list((tmp_path / "data").iterdir())) == 4
+
+
+def test_what_a_kill_left_is_not_used(monkeypatch, tmp_path):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "pack_corpus", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(corpus("the sea the sea"), 270)
+    _, data = prepare(corpus("the sea the sea"), 270)
+    assert len(data.train) > 1
