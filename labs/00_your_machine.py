@@ -68,14 +68,11 @@ print(peaks)
 # %% [markdown]
 # Small arrays are read faster, for they stay in a cache, a small fast memory on the chip. The weights of most models
 # do not fit there, so the ceiling that matters is the rate of the largest array.
-#
-# Is 16-bit arithmetic (`bfloat16`) faster than 32-bit here? It need not be: the processor must have instructions
-# for it, and the library must use them.
+# Is `bfloat16`, with 16 bits a number, faster than 32 bits here? Only if the processor and the library have the means.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bytes read per second against the size of the array. Arrays that fit in a cache are read faster than those that do not; the last point, past every cache, is the speed of main memory."}}
 figure, axes = plt.subplots()
-sizes = np.array(sorted(peaks.bandwidth))
-axes.semilogx(sizes / 2**20, [peaks.bandwidth[size] / 1e9 for size in sizes], "o-")
+axes.semilogx(*zip(*[(size / 2**20, rate / 1e9) for size, rate in sorted(peaks.bandwidth.items())]), "o-")
 axes.axvline((peaks.cache_bytes or math.nan) / 2**20, color="black", linestyle=":", label="last-level cache")
 axes.set(xlabel="size of the array (MiB)", ylabel="read bandwidth (GB/s)", ylim=(0, None))
 axes.legend()
@@ -86,7 +83,7 @@ plt.show()
 #
 # Which ceiling does a piece of work meet? That depends on how much it computes with each byte. The product of
 # $X$ [m, k] and $W$ [k, n] takes a multiplication and an addition for each of its $m\,k\,n$ terms. At the least,
-# it moves $X$ and $W$ in and the result out, once each. FLOPs divided by bytes is its *arithmetic intensity*.
+# it moves $X$ and $W$ in and the result out. FLOPs divided by bytes is its *arithmetic intensity*.
 
 
 # %%
@@ -167,7 +164,7 @@ for name, cost in (("prefill", prefill_cost(config, prompt)), ("decode", decode_
         f"    {cost.intensity:.2f} FLOPs a byte: {cost.bound(peaks)}-bound, at least {1e3 * cost.seconds(peaks):.1f} ms"
     )
 predicted = 1 / decode_cost(config, prompt).seconds(peaks)
-print(f"The ridge of this machine is at {peaks.ridge():.1f} FLOPs a byte. At most {predicted:.1f} tokens/s.")
+print(f"ridge of this machine: {peaks.ridge():.1f} FLOPs a byte; the model writes at most {predicted:.1f} tokens/s")
 
 # %% [markdown]
 # ## Measure
@@ -183,8 +180,8 @@ model = slmkit.Decoder(config).to(lab.device)
 options = {"new_tokens": lab.new_tokens, "repeats": lab.repeats}
 single, double = [], []  # one entry a seed
 for seed in lab.seeds:
-    single.append({n: measure_latency(model, n, seed=seed, **options) for n in lab.prompts})
     double.append(measure_latency(model, lab.prompts[0], batch=2, seed=seed, **options))
+    single.append({n: measure_latency(model, n, seed=seed, **options) for n in lab.prompts})
     for latency in (*single[-1].values(), double[-1]):
         check_latency(latency, config, peaks)
 
@@ -260,26 +257,24 @@ for (unit, guessed), found in zip(guess.items(), (peaks.peak_flops() / 1e9, peak
 #
 # Double the work, and see what it costs. Where arithmetic is the limit, twice the tokens take twice the time: one
 # doubling. Where memory is the limit, a second sequence shares the weights of the first and costs little: no doubling.
-# We compare prefill, from the second longest prompt to the longest, with decoding, from one sequence to two.
+# We compare prefill, from the second longest prompt to the longest, with decoding, from one sequence to two. Starting
+# the operations costs little more for two either; the lines above say how large a part of the time that is.
 
 # %%
-short, middle, long = lab.prompts[-3:]
+lengths = short, middle, long = lab.prompts[-3:]
 prefill_growth = [math.log2(run[long].ttft.median / run[middle].ttft.median) for run in single]
 decode_growth = [math.log2(two.tpot.median / run[lab.prompts[0]].tpot.median) for run, two in zip(single, double)]
-record("C79", prefill_growth, against=decode_growth, unit="doublings of time")
+note = "This tests the two bounds; whether a model's shape matters more in prefill is a claim of its own, C79a."
+bound = record("C79", prefill_growth, against=decode_growth, unit="doublings of time", note=note)
 
 # %% [markdown]
 # The survey also finds that the time to the first token grows linearly with the prompt (section 4.2.2). If so,
 # a further token costs as much between the longer prompts as between the shorter ones, and the ratio is 1. Attention
 # adds a part that grows with the square of the length, small at these lengths.
 
-
 # %%
-def per_token(run, a, b):
-    return (run[b].ttft.median - run[a].ttft.median) / (b - a)
-
-
-record("C89", [per_token(run, middle, long) / per_token(run, short, middle) for run in single], unit="ratio of times")
+per_token = [np.diff([run[n].ttft.median for n in lengths]) / np.diff(lengths) for run in single]
+linear = record("C89", [late / early for early, late in per_token], unit="ratio of times")
 
 # %% [markdown]
 # ## Exercises
