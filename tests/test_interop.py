@@ -272,6 +272,14 @@ def test_a_model_without_its_head_is_refused():
         interop.from_transformers(theirs("llama-plain").model)
 
 
+def test_quantized_weights_are_refused():
+    hf_model = theirs("llama-plain")
+    weight = torch.zeros(61, 24, dtype=torch.int8)
+    hf_model.lm_head.weight = torch.nn.Parameter(weight, requires_grad=False)
+    with pytest.raises(ValueError, match=r"lm_head.weight is quantized \(torch.int8\)"):
+        interop.from_transformers(hf_model)
+
+
 BASE = dict(vocab_size=61, d_model=24, n_layers=2, n_heads=4, max_context=64)
 
 
