@@ -20,7 +20,6 @@ from slmkit.course import machine
 from slmkit.course.checking import Short
 from slmkit.course.lab import current
 from slmkit.paths import build_folder, root
-from slmkit.survey.tables import known_records as known  # noqa: F401
 from slmkit.survey.tables import rows
 
 REPRODUCED, UNCLEAR, CONTRADICTED = "reproduced", "not distinguishable at this scale", "contradicted"

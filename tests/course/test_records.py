@@ -1,0 +1,188 @@
+"""The verdict follows from the interval by the rule alone, and a record holds what is needed to repeat it."""
+
+import json
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slmkit.course import lab as lab_module
+from slmkit.course import records
+from slmkit.course.lab import Lab
+from slmkit.course.records import CONTRADICTED, REPRODUCED, UNCLEAR, RecordError, interval, record, verdict
+from slmkit.survey import tables
+
+number = st.floats(-1e6, 1e6)
+size = st.floats(0, 1e6)
+
+
+@given(number, size, number, size)
+def test_above_is_below_seen_in_a_mirror(low, width, expected, tolerance):
+    above = verdict(low, low + width, "above", expected, tolerance)
+    assert above == verdict(-low - width, -low, "below", -expected, tolerance)
+    other_way = verdict(low, low + width, "below", expected, tolerance)
+    assert (above == REPRODUCED) == (other_way == CONTRADICTED)
+
+
+@given(number, size, number, size, st.sampled_from(records.RULES))
+def test_a_wider_interval_never_makes_a_verdict_surer(low, width, expected, tolerance, rule):
+    narrow = verdict(low, low + width, rule, expected, tolerance)
+    wide = verdict(low - 1, low + width + 1, rule, expected, tolerance)
+    assert wide in (narrow, UNCLEAR)
+    assert verdict(-math.inf, math.inf, rule, expected, tolerance) == UNCLEAR
+
+
+@given(number, number, size)
+def test_a_value_without_spread_is_within_the_tolerance_or_not(value, expected, tolerance):
+    inside = expected - tolerance <= value <= expected + tolerance
+    assert verdict(value, value, "equal", expected, tolerance) == (REPRODUCED if inside else CONTRADICTED)
+    above = REPRODUCED if value > expected + tolerance else CONTRADICTED if value < expected - tolerance else UNCLEAR
+    assert verdict(value, value, "above", expected, tolerance) == above
+
+
+@given(st.lists(number, min_size=2, max_size=40), st.floats(-100, 100))
+def test_the_interval_holds_the_mean_and_moves_with_the_values(values, shift):
+    low, high = interval(values)
+    assert low <= sum(values) / len(values) + 1e-6
+    assert sum(values) / len(values) - 1e-6 <= high
+    moved = interval([value + shift for value in values])
+    assert moved[0] - low == pytest.approx(shift, abs=1e-3)
+
+
+def test_the_interval_covers_the_truth_19_times_in_20():
+    source = random.Random(0)
+    for n in (3, 5, 32):
+        covered = 0
+        for _ in range(2000):
+            low, high = interval([source.gauss(7, 2) for _ in range(n)])
+            covered += low < 7 < high
+        assert 0.935 < covered / 2000 < 0.965
+
+
+def test_the_interval_is_students():
+    assert interval([1, 2, 3]) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5))
+    low, high = interval([0.0, 1.0] * 50)  # 99 degrees of freedom: t is 1.984
+    assert (high - low) / 2 == pytest.approx(1.9842 * 0.502519 / 10, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 1, "over", 0), "'over'; it must be one of above, below, equal"),
+        ((1, 0, "above", 0), "cannot judge"),
+        ((0, 1, "above", math.nan), "cannot judge"),
+        ((0, 1, "equal", 0, -1), "cannot judge"),
+    ],
+)
+def test_verdict_rejects(arguments, message):
+    with pytest.raises(RecordError, match=message):
+        verdict(*arguments)
+
+
+# -- record ----------------------------------------------------------------------------------------------------------
+
+CLAIMS = [
+    {"id": "T1", "kind": "trained", "statement": "A beats B.", "metric": "A - B", "rule": "below", "expected": "0",
+     "tolerance": "0"},
+    {"id": "S1", "kind": "statistics", "statement": "There are 57.", "metric": "rows", "rule": "equal",
+     "expected": "57", "tolerance": ""},
+    {"id": "N1", "kind": "profiled", "statement": "Phones differ.", "metric": "", "rule": "", "expected": "",
+     "tolerance": ""},
+]  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A clone of its own, with the lab "99" running in the cpu profile."""
+    monkeypatch.setattr(records, "rows", lambda table: CLAIMS)
+    for module in (records, tables):
+        monkeypatch.setattr(module, "root", lambda: tmp_path)
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
+    running = Lab("99", "cpu", "cpu", {"seeds": (0, 1, 2)})
+    monkeypatch.setattr(lab_module, "_current", running)
+    return tmp_path
+
+
+def stored(folder, claim, profile="cpu"):
+    return json.loads((folder / "build" / "records" / profile / f"{claim}.json").read_text())
+
+
+def test_paired_seeds_are_compared_seed_by_seed(here, capsys):
+    # The seeds differ far more than the arms: only the pairing shows the effect.
+    record("T1", [1.0, 5.0, 9.0], against=[1.1, 5.12, 9.09], unit="bits per byte")
+    made = stored(here, "T1")
+    assert made["effect"] == pytest.approx(-0.31 / 3)
+    assert made["verdict"] == REPRODUCED
+    assert made["interval"][0] < made["effect"] < made["interval"][1] < 0
+    assert "bits per byte" in (said := capsys.readouterr().out)
+    for part in ("A beats B.", "95% interval", "3 seeds", "Verdict: reproduced"):
+        assert part in said
+
+
+def test_a_record_can_be_repeated_from_what_it_holds(here):
+    record("T1", [-1, -2, -3])
+    made = stored(here, "T1")
+    assert made["command"] == "make lab LAB=99 PROFILE=cpu"
+    assert (made["lab"], made["profile"], made["seeds"], made["values"]) == ("99", "cpu", [0, 1, 2], [-1, -2, -3])
+    assert {"machine", "versions", "date", "revision", "rule", "statement"} <= set(made)
+    assert made["versions"]["torch"]
+    assert made["machine"]["cores"] >= 1
+
+
+def test_the_surveys_own_data_needs_no_seeds(here):
+    assert record("S1", 57)["verdict"] == REPRODUCED
+    assert record("S1", 59)["verdict"] == records.OWN_DATA
+
+
+def test_what_cannot_be_tested_says_why(here):
+    made = record("N1", None, reason="needs a phone")
+    assert made["verdict"] == records.NOT_TESTABLE
+    assert made["reason"] == "needs a phone"
+
+
+@pytest.mark.parametrize(
+    ("claim", "values", "options", "message"),
+    [
+        ("T11", [1, 2, 3], {}, "no claim 'T11'; did you mean T1"),
+        ("T1", [1, 2], {}, "2 seeds; a verdict needs at least 3"),
+        ("T1", [1, 2, 3], {"against": [1, 2]}, "3 values against 2"),
+        ("T1", [1, 2, math.nan], {}, "finite"),
+        ("T1", [], {}, "at least one"),
+        ("T1", None, {}, "give the reason"),
+        ("N1", [1, 2, 3], {}, "the rule is ''"),
+    ],
+)
+def test_record_rejects(here, claim, values, options, message):
+    with pytest.raises(RecordError, match=message):
+        record(claim, values, **options)
+
+
+def test_a_smoke_run_gives_no_verdict_and_is_not_promoted(here, monkeypatch):
+    monkeypatch.setattr(lab_module, "_current", Lab("99", "smoke", "cpu", {"seeds": (0,)}))
+    assert record("T1", [-1.0])["verdict"] == records.NO_VERDICT
+    assert tables.known_records() == {}
+    with pytest.raises(RecordError, match="stay out of the book"):
+        records.promote("smoke")
+    assert not (here / "book").exists()
+
+
+def test_promotion_never_puts_a_cpu_record_in_the_place_of_a_full_one(here, monkeypatch):
+    record("T1", [-1, -2, -3])
+    record("S1", 57)
+    assert records.promote("cpu") == ["S1", "T1"]
+    monkeypatch.setattr(lab_module, "_current", Lab("99", "full", "cpu", {"seeds": (0, 1, 2)}))
+    record("T1", [-4, -5, -6])
+    assert records.promote("full", ["T1"]) == ["T1"]
+    assert records.promote("cpu") == ["S1"]
+    assert tables.known_records()["T1"]["values"] == [-4, -5, -6]
+    with pytest.raises(RecordError, match="no full record of N1"):
+        records.promote("full", ["N1"])
+
+
+def test_the_command_refuses_a_smoke_run(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        records.main(["promote", "--profile", "smoke"])
+    assert stopped.value.code == 2
+    assert "invalid choice: 'smoke'" in capsys.readouterr().err
