@@ -232,7 +232,7 @@ bounds = np.array([1e3 * prefill_cost(config, int(n)).seconds(peaks) for n in co
 axes.loglog(counts, bounds, color="black", label="roofline, the least possible")
 times = 1e3 * np.array([centre(values) for values in (tpot[lab.prompts[0]], *ttft.values())])
 axes.errorbar([1, *ttft], *times.T, fmt="o-", capsize=3, label="measured")
-axes.set(xlabel="tokens in the pass", ylabel="time of the pass (ms)", ylim=(bounds[0] / 3, None))
+axes.set(xlabel="tokens in the pass", ylabel="time of the pass (ms)", ylim=(bounds[0] / 10, None))
 axes.legend()
 plt.show()
 

@@ -1,13 +1,13 @@
 """Latency on tiny models: what is timed, and what the record says."""
 
 import json
-import time
 
 import pytest
 import torch
 
 from slmkit import Decoder, ModelConfig
 from slmkit.profiling import AbovePeakError, Peaks, measure_latency, profile_model, use_threads
+from slmkit.profiling import latency as latency_module
 
 CONFIG = ModelConfig(vocab_size=50, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, max_context=64)
 
@@ -23,21 +23,23 @@ def model():
 
 
 def test_first_token_and_further_tokens_are_told_apart(model, monkeypatch):
-    """A model that sleeps 60 ms over a prompt and 10 ms over a token shows just that."""
-    shapes, hidden = [], model.hidden
+    """On a clock that the model itself turns, 100 seconds for a prompt and 10 for a token, exactly these come out."""
+    shapes, hidden, clock = [], model.hidden, [0.0]
 
     def slow(ids, *rest):
         shapes.append(tuple(ids.shape))
-        time.sleep(0.06 if ids.shape[1] > 1 else 0.01)
+        clock[0] += 100 if ids.shape[1] > 1 else 10
         return hidden(ids, *rest)
 
     monkeypatch.setattr(model, "hidden", slow)
+    monkeypatch.setattr(latency_module, "now", lambda device: (clock[0], 2 * clock[0]))
     latency = measure_latency(model, prompt=7, new_tokens=4, repeats=3, warmup=1, batch=2, clock="wall")
     assert shapes == [(2, 7), (2, 1), (2, 1), (2, 1)] * 4
-    assert len(latency.ttft.wall) == len(latency.tpot.wall) == 3
-    assert 0.06 <= latency.ttft.minimum < 0.1
-    assert 0.01 <= latency.tpot.minimum < 0.03
-    assert latency.tokens_per_second == pytest.approx(2 / latency.tpot.median)
+    assert latency.ttft.wall == (100,) * 3
+    assert latency.ttft.cpu == (200,) * 3
+    assert latency.tpot.wall == (10,) * 3
+    assert latency.tpot.cpu == (20,) * 3
+    assert latency.tokens_per_second == pytest.approx(2 / 10)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"new_tokens": 1}, "at least 2"), ({"repeats": 0}, "repeats = 0")])

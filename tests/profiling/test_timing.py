@@ -47,7 +47,7 @@ def test_warm_up_is_thrown_away_and_works_alternate():
 
 def test_a_slow_first_call_does_not_count():
     delays = iter([0.2, 0.0, 0.0])
-    assert max(measure(lambda: time.sleep(next(delays)), repeats=2, clock="wall").wall) < 0.15
+    assert max(measure(lambda: time.sleep(next(delays)), repeats=2, clock="wall").wall) < 0.19
 
 
 def test_summaries_are_of_the_named_clock():
