@@ -4,7 +4,7 @@ Work of I FLOPs a byte runs at no more than min(peak FLOP/s, I × bandwidth) (Wi
 measured here, on the machine at hand; they are never looked up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -87,6 +87,21 @@ def measure_peaks(device="cpu", dtypes=(torch.float32, torch.bfloat16), sides: t
         bandwidth={size: read_bandwidth(size, device, repeats) for size in array_bytes},
         cache_bytes=last_level_cache(device),
     )
+
+
+def measure_again(peaks: Peaks) -> Peaks:
+    """The same ceilings after a second look with torch's present threads, each the higher of the two."""
+    if peaks.threads != torch.get_num_threads():
+        raise ValueError(f"the peaks are of {peaks.threads} threads; torch now has {torch.get_num_threads()}")
+    dtypes = [getattr(torch, name) for name in peaks.flops]
+    sides = {side for rates in peaks.flops.values() for side in rates}
+    again = measure_peaks(peaks.device, dtypes, tuple(sides), tuple(peaks.bandwidth))
+    flops = {
+        name: {side: max(rate, again.flops[name][side]) for side, rate in rates.items()}
+        for name, rates in peaks.flops.items()
+    }
+    bandwidth = {size: max(rate, again.bandwidth[size]) for size, rate in peaks.bandwidth.items()}
+    return replace(peaks, flops=flops, bandwidth=bandwidth)
 
 
 def gemm_flops(side: int, dtype: torch.dtype = torch.float32, device="cpu", repeats: int = 7) -> float:

@@ -1,11 +1,14 @@
 """The roofline's arithmetic on made-up ceilings, and its measurement on small sizes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from slmkit import ModelConfig, count_parameters
-from slmkit.profiling import Cost, Peaks, decode_cost, measure_peaks, predict_latency, prefill_cost
+from slmkit.profiling import Cost, Peaks, decode_cost, measure_peaks, predict_latency, prefill_cost, roofline
 from slmkit.profiling.roofline import default_array_bytes, gemm_flops, last_level_cache, read_bandwidth, weights_read
+from slmkit.profiling.timing import Timing
 
 # 100 FLOP/s in fp32; 10 bytes/s from memory and 40 from the cache: the ridge is at 10 FLOPs a byte.
 PEAKS = Peaks("cpu", "made up", 1, {"float32": {8: 80.0, 16: 100.0}}, {100: 40.0, 1000: 9.0, 10000: 10.0})
@@ -80,11 +83,19 @@ def test_measured_peaks_are_those_of_the_work_asked_for():
     assert peaks.processor
 
 
+def test_a_second_look_keeps_the_higher_of_each_ceiling(monkeypatch):
+    before = Peaks("cpu", "made up", torch.get_num_threads(), {"float32": {64: 1.0, 128: 9.0}}, {100: 9.0, 200: 1.0})
+    again = replace(before, flops={"float32": {64: 5.0, 128: 5.0}}, bandwidth={100: 5.0, 200: 5.0})
+    monkeypatch.setattr(roofline, "measure_peaks", lambda *_: again)
+    best = roofline.measure_again(before)
+    assert best.flops == {"float32": {64: 5.0, 128: 9.0}}
+    assert best.bandwidth == {100: 9.0, 200: 5.0}
+    with pytest.raises(ValueError, match="threads"):
+        roofline.measure_again(replace(before, threads=1000))
+
+
 def test_rates_do_not_depend_on_how_much_is_read_or_multiplied(monkeypatch):
     """With a stopwatch that always reads one second, the rate is the work done in it."""
-    from slmkit.profiling import roofline
-    from slmkit.profiling.timing import Timing
-
     monkeypatch.setattr(roofline, "measure", lambda work, **_: (work(), Timing((1.0,), (1.0,)))[1])
     assert gemm_flops(1024) == 2 * 1024**3
     assert gemm_flops(512) == 2 * 2 * 512**3  # two products in one timing
