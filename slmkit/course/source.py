@@ -42,6 +42,7 @@ def read(text: str) -> NotebookNode:
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i}"
     notebook.metadata.pop("jupytext", None)
+    notebook.metadata.setdefault("kernelspec", {"display_name": "Python 3", "language": "python", "name": "python3"})
     return notebook
 
 
