@@ -1,0 +1,193 @@
+"""The command `slmkit`: its options, and one line for whatever goes wrong.
+
+Exit codes: 0 done, 1 something failed, 2 the input cannot be used, 130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+CORPORA = "speeches, code, tinyworld, or a folder of .txt and .md files"
+MODEL = "a model of the survey, a folder that `slmkit train` or slmkit.save wrote, or a configuration as .json"
+FAILURES = (OSError, RuntimeError, ArithmeticError, ImportError, MemoryError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    parser = build_parser()
+    try:
+        options, left = parser.parse_known_args(arguments)
+        if left:
+            options.parser.unknown(left[0])
+    except SystemExit as end:  # after --help, or the one line of Parser.error
+        return end.code or 0
+    if options.command is None:
+        options.parser.print_help()
+        return 0
+    from slmkit import commands
+
+    try:
+        return getattr(commands, options.command)(options) or 0
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        return complain(options.parser.prog, error, 2)
+    except FAILURES as error:
+        return complain(options.parser.prog, error, 1)
+
+
+def complain(prog: str, error: Exception, code: int) -> int:
+    """The error as one line on stderr; returns `code`."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"{prog}: {text}", file=sys.stderr)
+    return code
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line that names the nearest right choice."""
+
+    def __init__(self, *args, example: str = "", **options):
+        epilog = f"example: {example}" if example else None
+        super().__init__(*args, epilog=epilog, allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # fmt: skip
+        self.set_defaults(parser=self, command=None)
+
+    def error(self, message: str):
+        if choice := re.match(r"argument (.+?): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            name, value, choices = choice[1], choice[2], re.findall(r"[^\s,']+", choice[3])
+            what = "there is no command" if name == "COMMAND" else f"{name} cannot be"
+            message = f"{what} {value!r}{nearest(value, choices)}"
+        message = re.sub(r"^argument ([^:]+): ", r"\1: ", message)
+        self.exit(2, f"{self.prog}: {message}{' ' if message.endswith('?') else '; '}see {self.prog} --help\n")
+
+    def unknown(self, argument: str):
+        """Ends with the line for an argument that no option takes."""
+        if not argument.startswith("-"):
+            self.error(f"{argument!r} is one argument too many")
+        known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        self.error(f"there is no option {argument.partition('=')[0]}{nearest(argument, known)}")
+
+
+def nearest(value: str, choices: Sequence[str]) -> str:
+    """ "; did you mean …?" when a choice is near, else the choices."""
+    near = get_close_matches(value.partition("=")[0], choices, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; it is one of {', '.join(choices)}"
+
+
+def whole(least: int):
+    """A type for argparse: a whole number of at least `least`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+def number(text: str) -> float:
+    """A type for argparse: a number. What range makes sense is for the function that uses it to say."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def new_file(text: str) -> str:
+    """A type for argparse: a file that can be written, told before a long measurement and not after it."""
+    if os.path.isdir(text) or not os.path.isdir(os.path.dirname(text) or "."):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: it is a folder, or its folder does not exist")
+    return text
+
+
+def thread_counts(text: str) -> list[int]:
+    """A type for argparse: "1,2" -> [1, 2]."""
+    return [whole(1)(part.strip()) for part in text.split(",")]
+
+
+# -- the options of each command -------------------------------------------------------------------------------------
+
+
+def build_parser() -> Parser:
+    parser = Parser("slmkit", description="Build, train, measure and run small language models.",
+                    example="slmkit count SmolLM2-135M")  # fmt: skip
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
+
+    def command(name: str, says: str, example: str, into=commands, function: str = "") -> Parser:
+        added = into.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".", example=example)
+        added.set_defaults(command=function or name)
+        return added
+
+    command("doctor", "what this machine can run, what is missing, and how to get it", "slmkit doctor")
+    count = command("count", "a model's parameters, bytes and FLOPs, from its configuration alone",
+                    "slmkit count SmolLM2-135M --context 2048")  # fmt: skip
+    count.add_argument("name", metavar="NAME", help=MODEL)
+    count.add_argument("--context", type=whole(1), default=1024, help="tokens that attention sees (default 1024)")
+    command("models", "the survey's models", "slmkit models")
+    claims = command("claims", "the survey's claims and their verdicts", "slmkit claims --lab 01")
+    claims.add_argument("--lab", help="only the claims of this lab, such as 01")
+    lab = command("lab", "lists the labs, or runs one", "slmkit lab list", function="lab_help")
+    actions = lab.add_subparsers(metavar="COMMAND")
+    command("list", "the labs, with time and memory of their last runs", "slmkit lab list", actions, "lab_list")
+    run = command("run", "runs a lab", "slmkit lab run 00 --profile smoke", actions, "lab_run")
+    run.add_argument("number", metavar="NN", help="the lab's number, such as 00")
+    run.add_argument("--profile", choices=["smoke", "cpu", "full"], default=os.environ.get("SLMKIT_PROFILE") or "cpu",
+                     help="smoke, cpu (default) or full")  # fmt: skip
+    _train(command("train", "trains a decoder on text; run again, it goes on where it was stopped",
+                   "slmkit train --corpus speeches --steps 300 --out build/speeches"))  # fmt: skip
+    _generate(command("generate", "continues a text, or chats",
+                      'slmkit generate --model SmolLM2-135M-Instruct --chat --prompt "What is a star?"'))  # fmt: skip
+    profile = command("profile", "measures the latency and memory of a model on this machine",
+                      "slmkit profile SmolLM2-135M --threads 1 --new-tokens 8 --repeats 2")  # fmt: skip
+    profile.add_argument("name", metavar="NAME", help=f"{MODEL}; random weights take as long as trained ones")
+    profile.add_argument("--threads", type=whole(1), help="default: as torch has it")
+    profile.add_argument("--prompt", type=whole(1), default=50, help="tokens to read (default 50, as in the survey)")
+    profile.add_argument("--new-tokens", type=whole(2), default=50, help="tokens to write (default 50)")
+    profile.add_argument("--repeats", type=whole(1), default=5, help="default 5")
+    profile.add_argument("--json", metavar="FILE", type=new_file, help="write the record, with raw repeats, to FILE")
+    bench = command("bench", "training, decoding and start-up beside transformers", "slmkit bench --threads 1 --quick")
+    bench.add_argument("--threads", type=thread_counts, default=[1, 2], help="such as 1 or 1,2 (the default)")
+    bench.add_argument("--quick", action="store_true", help="fewer repeats, and the smaller model only")
+    bench.add_argument("--json", metavar="FILE", type=new_file, help="record (default build/records/bench.json)")
+    return parser
+
+
+def _train(train: Parser):
+    train.add_argument("--corpus", default="speeches", help=f"{CORPORA} (default speeches)")
+    train.add_argument("--out", metavar="FOLDER", required=True, help="for checkpoints, the log and the model")
+    train.add_argument("--vocab", type=whole(257), default=2048, help="entries of the tokenizer (default 2048)")
+    for name, default, says in (
+        ("--d-model", 128, "width"), ("--layers", 4, "blocks"), ("--heads", 4, "query heads"),
+        ("--steps", 1000, "steps"), ("--batch", 16, "rows a step"), ("--context", 256, "tokens a row"),
+        ("--save-every", 100, "steps between checkpoints"),
+    ):  # fmt: skip
+        train.add_argument(name, type=whole(1), default=default, help=f"{says} (default {default})")
+    train.add_argument("--kv-heads", type=whole(1), help="key/value heads (default: as many as query heads)")
+    train.add_argument("--learning-rate", type=number, default=3e-3, help="highest rate (default 0.003)")
+    train.add_argument("--schedule", choices=["cosine", "wsd", "constant"], default="cosine", help="default cosine")
+    train.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="default auto")
+    train.add_argument("--seed", type=whole(0), default=0, help="of weights and batches (default 0)")
+    train.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default auto")
+
+
+def _generate(generate: Parser):
+    generate.add_argument("--model", metavar="FOLDER", default="SmolLM2-135M-Instruct",
+                          help="a folder that `slmkit train` wrote (default SmolLM2-135M-Instruct)")  # fmt: skip
+    generate.add_argument("--prompt", help="the text to continue; with --chat, the question")
+    generate.add_argument("--chat", action="store_true", help="a conversation; without --prompt it is interactive, "
+                          "and Ctrl-D ends it")  # fmt: skip
+    generate.add_argument("--max-new-tokens", type=whole(1), default=200, help="default 200, or what the context holds")
+    generate.add_argument("--temperature", type=number, default=0.7, help="0 takes the likeliest token (default 0.7)")
+    generate.add_argument("--top-k", type=whole(1), help="draw from the K likeliest tokens only")
+    generate.add_argument("--top-p", type=number, help="draw from the likeliest tokens that together reach P")
+    generate.add_argument("--seed", type=whole(0), help="for the same text each time")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What the commands of `slmkit` do. Each takes the parsed options and returns an exit code, or None for 0."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+from pathlib import Path
+
+from slmkit.paths import build_folder, root
+
+
+def doctor(options):
+    from slmkit.doctor import report
+
+    print(report())
+
+
+# -- reading a configuration -----------------------------------------------------------------------------------------
+
+
+def configuration(name: str):
+    """The ModelConfig that `name` stands for: a .json file, a folder with a saved model, or a model of the survey.
+
+    Raises ValueError with the nearest names when it is none of them.
+    """
+    from slmkit.config import ModelConfig
+    from slmkit.model.storage import CONFIG
+    from slmkit.survey import zoo
+
+    path = Path(name)
+    if not path.exists():
+        if path.suffix == ".json" or len(path.parts) > 1:
+            raise FileNotFoundError(f"there is no file or folder {name}")
+        return zoo.config(name)
+    file = path / CONFIG if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"the folder {name} holds no {CONFIG}, so no model was saved there")
+    try:
+        return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is not a model configuration: {error}") from None
+
+
+def count(options):
+    import torch
+
+    from slmkit.model.counting import count_parameters, flops_by_part, kv_cache_bytes, weight_bytes
+
+    config = configuration(options.name)
+    parameters = count_parameters(config)
+    print(f"{options.name}\n\n{'parameters':<28}{'':>16}{'share':>9}")
+    for part in ("token_embedding", "position_embedding", "head", "attention", "ffn", "norm"):
+        if n := getattr(parameters, part):
+            print(f"  {part.replace('_', ' '):<26}{n:>16,}{n / parameters.total:>9.1%}")
+    print(f"  {'all':<26}{parameters.total:>16,}")
+    print(f"  {'all but embedding and head':<26}{parameters.non_embedding:>16,}")
+    print("\nbytes")
+    for dtype in (torch.float32, torch.bfloat16, torch.int8):
+        kind = str(dtype).removeprefix("torch.")
+        print(f"  {f'weights, {kind}':<26}{weight_bytes(config, dtype) / 1e6:>16,.1f} MB")
+    per_token = kv_cache_bytes(config, 1, torch.float16)
+    print(f"  {'cache a token, float16':<26}{per_token:>16,}")
+    cache = f"cache of {options.context:,} tokens"
+    print(f"  {cache:<26}{kv_cache_bytes(config, options.context, torch.float16) / 1e6:>16,.1f} MB")
+    print(f"\nFLOPs a token, {options.context:,} tokens of context")
+    for phase in ("training", "prefill", "decode"):
+        print(f"  {phase:<26}{sum(flops_by_part(config, options.context, phase).values()):>16,.0f}")
+
+
+# -- the survey ------------------------------------------------------------------------------------------------------
+
+
+def models(options):
+    from slmkit.survey import zoo
+    from slmkit.survey.tables import rows
+
+    buildable = set(zoo.available())
+    columns = ("name", "release", "params_exact", "n_layers", "d_model", "attention", "ffn", "activation", "vocab_size")
+    titles = ("model", "released", "parameters", "layers", "width", "attention", "FFN", "activation", "vocabulary")
+    table = [[row[column] or "–" for column in columns] for row in rows("models")]
+    for line in table:
+        line.append("yes" if line[0] in buildable else "no")
+        line[2] = f"{int(line[2]):,}" if line[2] != "–" else "–"
+    print_table([*titles, "builds"], table, right=(2, 3, 4, 8))
+    print(f"\n{len(table)} models, of which slmkit builds {len(buildable & {line[0] for line in table})}; beside them: "
+          f"{', '.join(zoo.BESIDE)}. `slmkit count NAME` counts one.")  # fmt: skip
+
+
+def claims(options):
+    from slmkit.survey import tables
+
+    frame = tables.claims()
+    if options.lab is not None:
+        labs = sorted(set(frame.lab))
+        frame = frame[frame.lab == options.lab]
+        if frame.empty:
+            raise ValueError(f"no claim belongs to lab {options.lab!r}; labs with claims are {', '.join(labs)}")
+    width = max(shutil.get_terminal_size((120, 24)).columns - 60, 30)
+    table = [
+        [row.id, row.lab, textwrap.shorten(row.statement, width, placeholder=" …"),
+         textwrap.shorten(str(row.survey_value), 14, placeholder="…"), row.value, row.verdict or "not measured yet"]
+        for row in frame.itertuples()
+    ]  # fmt: skip
+    print_table(["claim", "lab", "statement", "survey", "measured", "verdict"], table)
+    stand = frame.verdict.replace("", "not measured yet").value_counts()
+    print(f"\n{len(frame)} claims: " + ", ".join(f"{verdict} {n}" for verdict, n in stand.items()))
+
+
+def print_table(titles, table, right=()):
+    """Columns as wide as their widest entry; those in `right` are aligned to the right."""
+    widths = [max(len(line[i]) for line in [titles, *table]) for i in range(len(titles))]
+    for line in [titles, *table]:
+        cells = (f"{cell:{'>' if i in right else '<'}{width}}" for i, (cell, width) in enumerate(zip(line, widths)))
+        print("  ".join(cells).rstrip())
+
+
+# -- labs ------------------------------------------------------------------------------------------------------------
+
+
+def labs() -> dict[str, Path]:
+    """The labs by number. Unlike the build's own list, it needs no Jupyter."""
+    found = {path.name[:2]: path for path in sorted((root() / "labs").glob("[0-9][0-9]_*.py"))}
+    if not found:
+        raise FileNotFoundError(f"there are no labs in {root() / 'labs'}; run this from a clone of the book")
+    return found
+
+
+def lab_help(options):
+    options.parser.print_help()
+
+
+def lab_list(options):
+    from slmkit.course.lab import PROFILES, duration, last_run
+
+    table = []
+    for number, path in labs().items():
+        name = path.stem[3:].replace("_", " ")
+        runs = [(profile, run) for profile in PROFILES if (run := last_run(number, profile))]
+        for profile, run in runs or [("–", None)]:
+            measured = (
+                [duration(run["cpu_s"]), f"{run['peak_mb']} MB", run["date"]] if run else ["not run yet", "–", "–"]
+            )
+            table.append([number, name, profile, *measured])
+    print_table(["lab", "name", "profile", "processor time", "peak memory", "date"], table, right=(3, 4))
+
+
+def lab_run(options) -> int:
+    """Runs one lab as a notebook, as the book does, or as plain Python where Jupyter is not installed."""
+    known = labs()
+    if options.number not in known:
+        raise ValueError(f"there is no lab {options.number!r}; the labs are {', '.join(known)}")
+    if all(map(find_spec, ("nbclient", "jupytext"))):
+        from slmkit.course import build
+
+        return build.main(["--profile", options.profile, "--lab", options.number, "--workers", "1", "--force"])
+    return subprocess.run(
+        [sys.executable, str(known[options.number])], env=os.environ | {"SLMKIT_PROFILE": options.profile}, check=False
+    ).returncode
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+
+def train(options):
+    from slmkit import textcommands
+
+    textcommands.train(options)
+
+
+def generate(options):
+    from slmkit import textcommands
+
+    textcommands.generate(options)
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------
+
+
+def profile(options):
+    import psutil
+
+    from slmkit.model.counting import weight_bytes
+    from slmkit.profiling import measure_peaks, profile_model, use_threads
+
+    config = configuration(options.name)
+    if (need := weight_bytes(config)) > (free := psutil.virtual_memory().available):
+        raise ValueError(f"{options.name} takes {need / 1e9:.1f} GB in float32 and {free / 1e9:.1f} GB are free")
+    with use_threads(options.threads):
+        peaks = measure_peaks(repeats=3)
+    record = profile_model(config, name=options.name, threads=options.threads, prompt=options.prompt,
+                           new_tokens=options.new_tokens, repeats=options.repeats, peaks=peaks)  # fmt: skip
+    for key, value in record.items():
+        if not isinstance(value, list):
+            print(f"{key.replace('_', ' '):<28}{f'{value:,.2f}' if isinstance(value, float) else value}")
+    if options.json:
+        write_json(options.json, record)
+
+
+def bench(options) -> int:
+    from slmkit.profiling import bench
+
+    return bench.run(
+        options.threads, quick=options.quick, path=options.json or build_folder() / "records" / "bench.json"
+    )
+
+
+def write_json(path: str | Path, value):
+    """Writes beside `path` and renames, so that a kill leaves no half file."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,114 @@
+"""`slmkit doctor`: what this machine can run, which optional parts are missing, and how to get each."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from slmkit.paths import build_folder
+from slmkit.profiling.machine import processor_name
+from slmkit.training.trainer import has_bf16
+
+TRAINING_BYTES = 4 * 4  # a parameter: weight, gradient and AdamW's two moments, each in fp32
+
+
+class Part(NamedTuple):
+    """Something optional: whether it is here, what it is or what is lost without it, and how to get it."""
+
+    name: str
+    here: bool
+    says: str
+    remedy: str = ""
+
+
+def report() -> str:
+    """The whole answer as text."""
+    lines = [f"{name:>10}  {value}" for name, value in machine()]
+    lines += ["", "optional parts"]
+    for part in parts():
+        lines.append(f"{'yes' if part.here else 'no':>10}  {part.name}: {part.says}")
+        if not part.here:
+            lines.append(f"{'':>10}  to get it: {part.remedy}")
+    return "\n".join(lines)
+
+
+def machine() -> list[tuple[str, str]]:
+    """What is always there: processor, memory, disk, versions, and what they are good for."""
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(build_folder())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    largest = memory.available / TRAINING_BYTES
+    return [
+        ("processor", f"{processor_name()}, usable cores: {cores}, torch uses {torch.get_num_threads()}"),
+        ("bf16", _bf16()),
+        ("memory", f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB: room for weights, gradients "
+                   f"and AdamW's moments of {largest / 1e9:.1f}B parameters in fp32"),
+        ("disk", f"{disk.free / 1e9:.1f} GB free where slmkit builds, {build_folder()}"),
+        ("versions", f"Python {sys.version.split()[0]}, torch {torch.__version__}, "
+                     f"transformers {_version('transformers')}"),
+    ]  # fmt: skip
+
+
+def parts() -> list[Part]:
+    gpu = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    engine = find_spec("llama_cpp") is not None
+    jupyter = all(map(find_spec, ("nbclient", "jupytext", "jupyter_book")))
+    return [
+        Part("GPU", gpu or mps,
+             _gpu() if gpu else "Apple's, through MPS" if mps else "without one, all runs on the processor",
+             "install the driver, then the torch build for your GPU from pytorch.org; nothing here requires one"),
+        Part("C++ compiler", bool(compiler), compiler or "torch.compile cannot speed up long runs on the processor",
+             "install g++ (on Debian and Ubuntu: apt install g++; on macOS: xcode-select --install)"),
+        Part("llama.cpp engine", engine,
+             f"llama-cpp-python {_version('llama-cpp-python')}" if engine else "lab 15 cannot measure it",
+             "make engine (needs a C++ compiler and cmake's package from pip, about four minutes)"),
+        _pretrained(),
+        Part("book tools", jupyter, "labs run as notebooks and the site is built" if jupyter else
+             "labs run as plain Python only", 'pip install -e ".[book]", or make setup'),
+        Part("Chromium", bool(browser), browser or "the browser checks of the site are skipped",
+             "on Debian and Ubuntu: apt install chromium chromium-driver"),
+    ]  # fmt: skip
+
+
+def _bf16() -> str:
+    """What the processor does with bfloat16, and what `precision="auto"` therefore picks."""
+    if torch.cpu._is_amx_tile_supported():
+        kind = "matrix tiles (AMX)"
+    elif torch.cpu._is_avx512_bf16_supported():
+        kind = "vector instructions (AVX512-BF16), no matrix tiles"
+    else:
+        kind = "no instructions for it"
+    return f"{kind}; training on the processor uses {'bf16' if has_bf16(torch.device('cpu')) else 'fp32'} by default"
+
+
+def _gpu() -> str:
+    properties = torch.cuda.get_device_properties(0)
+    return f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
+
+
+def _pretrained() -> Part:
+    from slmkit import pretrained
+    from slmkit.model import storage
+
+    folder = build_folder() / "models" / pretrained.NAME
+    here = (folder / storage.WEIGHTS).is_file()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if here else 0
+    return Part(
+        pretrained.NAME, here,
+        f"{size / 1e6:.0f} MB in {folder}" if here else "chatting and parts of the labs need it",
+        f"slmkit generate fetches it on first use ({pretrained.MEGABYTES} MB, {pretrained.LICENCE})",
+    )  # fmt: skip
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "is missing"

@@ -1,0 +1,178 @@
+"""`slmkit train` and `slmkit generate`: from text to a model, and from a model to text."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from slmkit import pretrained
+from slmkit.commands import write_json
+from slmkit.config import ModelConfig
+from slmkit.data import corpora
+from slmkit.data.prepared import prepare
+from slmkit.data.tokenizer import Tokenizer
+from slmkit.model import storage
+from slmkit.model.counting import count_parameters
+from slmkit.model.decoder import Decoder
+from slmkit.model.generation import stream
+from slmkit.pretrained import chat_prompt
+from slmkit.training import TrainingConfig
+from slmkit.training import train as run_training
+
+RUN = "run.json"  # beside the checkpoints: the options that made them
+MAKES_THE_RUN = ("corpus", "vocab", "d_model", "layers", "heads", "kv_heads", "steps", "batch", "context",
+                 "learning_rate", "schedule", "precision", "seed")  # fmt: skip
+
+
+# -- train -----------------------------------------------------------------------------------------------------------
+
+
+def train(options):
+    """Trains a decoder, or goes on with the run in the folder, and saves the model with its tokenizer there."""
+    folder, device = Path(options.out), chosen_device(options.device)
+    training = TrainingConfig(
+        steps=options.steps, batch_size=options.batch, context=options.context, learning_rate=options.learning_rate,
+        schedule=options.schedule, precision=options.precision, seed=options.seed, checkpoint_every=options.save_every,
+        evaluate_every=options.save_every,
+    )  # fmt: skip
+    check_same_run(folder, options)
+    corpus = corpora.load(options.corpus)
+    tokenizer, data = prepare(corpus, options.vocab)
+    # Rotary positions beyond the longest training row are ones that the model has never seen.
+    config = ModelConfig(tokenizer.vocab_size, options.d_model, options.layers, options.heads, options.kv_heads,
+                         max_context=options.context)  # fmt: skip
+    torch.manual_seed(options.seed)
+    model, parameters = Decoder(config).to(device), count_parameters(config).total
+    print(corpus)
+    print(f"{parameters:,} parameters, vocabulary {tokenizer.vocab_size}, {training.steps} steps of "
+          f"{training.tokens_per_step:,} tokens on {device.type}", flush=True)  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RUN, run_of(options))
+    history = run_training(model, data, training, folder)
+    storage.save(model, folder, tokenizer)
+    print(history.summary())
+    print(f"saved in {folder}; try: slmkit generate --model {folder} --prompt 'The '")
+
+
+def run_of(options) -> dict:
+    return {name: getattr(options, name) for name in MAKES_THE_RUN}
+
+
+def check_same_run(folder: Path, options):
+    """Raises ValueError when `folder` holds a run with other options, naming the first that differs."""
+    path = folder / RUN
+    if not path.is_file():
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"--out {folder} is a file; give a folder")
+        if (folder / storage.WEIGHTS).exists():
+            raise ValueError(f"{folder} already holds a model that `slmkit train` did not make; choose another --out")
+        return
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} is damaged; choose another --out or delete the folder") from None
+    for name, value in run_of(options).items():
+        if before.get(name) != value:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"{folder} holds a run with {option} {before.get(name)}, not {value}; give the same options to go on "
+                "with it, or another --out"
+            )
+
+
+def chosen_device(name: str) -> torch.device:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, here in there.items() if here)
+    if not there[name]:
+        raise ValueError(f"--device {name}: PyTorch finds none here; use --device cpu")
+    return torch.device(name)
+
+
+# -- generate --------------------------------------------------------------------------------------------------------
+
+
+def generate(options):
+    """Continues a text or answers in a conversation, and prints the words as they come."""
+    if options.prompt is None and not options.chat:
+        raise ValueError("--prompt is missing; give the text to continue, or --chat for a conversation")
+    model, tokenizer = load_model(options.model)
+    if not options.chat:
+        ids = tokenizer.encode(options.prompt) or [tokenizer.end_of_text]
+        print(options.prompt, end="", flush=True)
+        say(model, tokenizer, ids, [tokenizer.end_of_text], options)
+        return
+    if options.prompt is not None:
+        answer(model, tokenizer, [{"role": "user", "content": options.prompt}], options)
+        return
+    converse(model, tokenizer, options)
+
+
+def load_model(name: str) -> tuple[Decoder, Tokenizer]:
+    """The model in the folder `name`, or the pretrained one of that name. Raises ValueError or FileNotFoundError."""
+    folder = Path(name)
+    if folder.is_dir():
+        return storage.load(folder).eval(), Tokenizer.load(folder / storage.TOKENIZER)
+    if name == pretrained.NAME:
+        return pretrained.load()
+    raise FileNotFoundError(f"there is no folder {name}; give one that `slmkit train` wrote, or {pretrained.NAME}")
+
+
+def converse(model: Decoder, tokenizer: Tokenizer, options):
+    """Question and answer until the end of input. The oldest exchange is forgotten when the context is full."""
+    print(f"{options.model}: ask something; Ctrl-D ends.", file=sys.stderr)
+    messages = []
+    while True:
+        try:
+            question = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            print()
+            return
+        if question:
+            messages.append({"role": "user", "content": question})
+            while (
+                len(messages) > 1 and room(model, pretrained.chat_prompt(messages, tokenizer)) < options.max_new_tokens
+            ):
+                del messages[:2]
+            messages.append({"role": "assistant", "content": answer(model, tokenizer, messages, options)})
+
+
+def answer(model: Decoder, tokenizer: Tokenizer, messages: list[dict], options) -> str:
+    ids = chat_prompt(messages, tokenizer)
+    return say(model, tokenizer, ids, pretrained.stop_tokens(tokenizer), options)
+
+
+def room(model: Decoder, ids: list[int]) -> int:
+    """How many tokens may follow `ids`; the last one is never read, so it needs no place in the context."""
+    return model.config.max_context - len(ids) + 1
+
+
+def say(model: Decoder, tokenizer: Tokenizer, ids: list[int], stops: list[int], options) -> str:
+    """Prints the continuation of `ids` piece by piece, then a line end; returns it."""
+    if room(model, ids) < 1:
+        raise ValueError(f"the text has {len(ids)} tokens and the model reads {model.config.max_context}; shorten it")
+    tokens = stream(model, [ids], min(options.max_new_tokens, room(model, ids)), temperature=options.temperature,
+                    top_k=options.top_k, top_p=options.top_p, stop_tokens=stops, seed=options.seed)  # fmt: skip
+    said = []
+    for piece in pieces(tokenizer, (int(token) for token in tokens), stops):
+        print(piece, end="", flush=True)
+        said.append(piece)
+    print()
+    return "".join(said)
+
+
+def pieces(tokenizer: Tokenizer, tokens: Iterator[int], stops: list[int]) -> Iterator[str]:
+    """The text of `tokens` as it becomes readable: a character may be spread over several tokens."""
+    waiting = []
+    for token in tokens:
+        if token in stops:
+            break
+        waiting.append(token)
+        text = tokenizer.decode(waiting)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # else the last character is not complete
+            yield text
+            waiting = []
+    if waiting:
+        yield tokenizer.decode(waiting)
