@@ -6,7 +6,7 @@ wanted=${PYTHON:-}
 python=${wanted:-python3}
 venv=.venv
 in_venv=$venv/bin/python
-pip=("$in_venv" -m pip --disable-pip-version-check --quiet)
+pip=("$in_venv" -m pip --disable-pip-version-check --quiet --quiet)
 
 say() { printf '== set-up: %s\n' "$*"; }
 version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none; }
