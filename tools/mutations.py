@@ -18,7 +18,10 @@ class Mutation(NamedTuple):
 
 
 def _in(file: str, tests: str, *errors: tuple[str, str, str]) -> list[Mutation]:
-    """Mutations of one file, each (what it breaks, old text, new text); `tests` are paths separated by spaces."""
+    """Mutations of one file, each (what it breaks, old text, new text). `tests` are paths separated by spaces.
+
+    Of a whole file the tests marked slow are left out; to run one, name it.
+    """
     return [Mutation(f"slmkit/{file}", *error, tuple(f"tests/{test}" for test in tests.split())) for error in errors]
 
 
@@ -254,14 +257,14 @@ DATA = [
 TRAINING = [
     *_in(
         "training/optimizers.py",
-        "training",
+        "training/test_trainer.py",
         ("vectors decay", '"weight_decay": 0.0', '"weight_decay": config.weight_decay'),
         ("matrices do not decay", '"weight_decay": config.weight_decay', '"weight_decay": 0.0'),
         ("the betas change places", "betas=(config.beta1, config.beta2)", "betas=(config.beta2, config.beta1)"),
     ),
     *_in(
         "training/schedules.py",
-        "training",
+        "training/test_schedules.py",
         ("the first step learns nothing", "(step + 1) / config.warmup", "step / config.warmup"),
         ("the cosine rises", "(1 + math.cos(math.pi * done)) / 2", "(1 - math.cos(math.pi * done)) / 2"),
         ("the rate ends above its end", "(1 - config.final_rate) * falling", "falling"),
@@ -270,7 +273,7 @@ TRAINING = [
     ),
     *_in(
         "training/trainer.py",
-        "training",
+        "training/test_trainer.py training/test_checkpoint.py",
         (
             "accumulated gradients are not averaged",
             "loss_of(inputs, targets) / len(parts)  # parts",
@@ -289,13 +292,13 @@ TRAINING = [
     ),
     *_in(
         "training/processes.py",
-        "training",
+        "training/test_processes.py::test_two_gloo_processes_equal_one",
         ("every process takes the first rows", "first = self.rank * config.accumulation", "first = 0"),
         ("the loss is summed over processes", "value.item() / self.count", "value.item()"),
     ),
     *_in(
         "training/checkpoint.py",
-        "training",
+        "training/test_checkpoint.py",
         ("the newest checkpoints are deleted", "found(folder)[KEPT:]", "found(folder)[:-KEPT]"),
         ("a run goes on from the oldest", "reverse=True", "reverse=False"),
         ("a changed file is trusted", "if _sha256(path / name) != digest", "if not digest"),
@@ -305,7 +308,7 @@ TRAINING = [
     ),
     *_in(
         "training/history.py",
-        "training",
+        "training/test_checkpoint.py training/test_trainer.py",
         ("a step stands in the log twice", 'line["step"] < done or', 'line["step"] <= done or'),
         ("the log of a resumed run begins anew", "for line in kept:", "for line in kept[:0]:"),
     ),
@@ -314,7 +317,7 @@ TRAINING = [
 EVALUATION = [
     *_in(
         "evaluation/bits.py",
-        "evaluation",
+        "evaluation/test_bits.py",
         ("nats pass for bits", "losses.sum().item() / math.log(2)", "losses.sum().item()"),
         ("the filling of the last window counts", "losses[-1, -short:] = 0", "pass"),
         ("overlapping tokens count twice", ":, : context - stride] = 0", ":, : 0] = 0"),
