@@ -11,7 +11,7 @@ def root() -> Path:
 
 
 def build_folder() -> Path:
-    """Where models, packed tokens and executed labs are kept: SLMKIT_BUILD, or `build` in the clone. Made if missing."""
+    """Where models, tokens and executed labs are kept: SLMKIT_BUILD, or `build` in the clone. Made if missing."""
     folder = Path(os.environ.get("SLMKIT_BUILD") or root() / "build")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
