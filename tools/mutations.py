@@ -273,7 +273,7 @@ TRAINING = [
     ),
     *_in(
         "training/trainer.py",
-        "training/test_trainer.py training/test_checkpoint.py",
+        "training/test_trainer.py training/test_gradients.py training/test_checkpoint.py",
         (
             "accumulated gradients are not averaged",
             "loss_of(inputs, targets) / len(parts)  # parts",
@@ -287,7 +287,6 @@ TRAINING = [
         ("every step reads the first batch", "batches(step, rows)", "batches(0, rows)"),
         ("an infinite gradient is let through", "math.isfinite(loss) and math.isfinite(norm)", "math.isfinite(loss)"),
         ("evaluation comes one step late", "(step + 1) % every == 0", "step % every == 0"),
-        ("the model is left in evaluation mode", "    model.train()\n", "    model.eval()\n"),
         ("a vocabulary that is too large is let through", "row.vocab_size > model.config.vocab_size", "False"),
     ),
     *_in(
