@@ -20,7 +20,9 @@ if [ -x "$in_venv" ] && [ -n "$wanted" ] && [ "$(version "$in_venv")" != "$(vers
 fi
 if ! [ -x "$in_venv" ]; then
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "$python is Python $(version "$python"); slmkit needs 3.11 or later. Try: PYTHON=python3.12 make $*" >&2
+    found=$(version "$python")
+    [ "$found" = none ] && found="not a Python that runs" || found="Python $found"
+    echo "$python is $found; slmkit needs 3.11 or later. Try: PYTHON=python3.12 make book" >&2
     exit 1
   fi
   say "1 of 5, .venv with Python $(version "$python")"
