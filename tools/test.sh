@@ -27,5 +27,5 @@ for name in labs site unit; do
 done
 for name in labs site unit; do closing $name || true; done | grep -oE '[0-9]+ (passed|failed|skipped|errors?)' |
   awk '{ sum[$2 == "error" ? "errors" : $2] += $1 }
-       END { for (kind in sum) line = line (line ? ", " : "") sum[kind] " " kind; print "=== all: " line " ===" }'
+       END { for (kind in sum) line = line (line ? ", " : "") sum[kind] " " kind; print "=== all: " line " ===" }' | tee build/logs/closing.txt
 [ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }

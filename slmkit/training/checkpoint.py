@@ -1,6 +1,6 @@
 """Checkpoints: all that a killed run needs to go on to the same bits, in safetensors and JSON.
 
-A checkpoint is a folder `step_00000120` with the model's tensors, the optimizer's tensors and `state.json`. It is
+A checkpoint is a folder `step_00000120` with the model's tensors, the optimizers' tensors and `state.json`. It is
 written under a temporary name and renamed, so a folder with its final name is whole. The two newest are kept.
 """
 
@@ -25,7 +25,7 @@ class BadCheckpoint(ValueError):
     """This checkpoint cannot be used; the message says why in one line."""
 
 
-def save(folder: Path, step: int, model: Decoder, optimizer: torch.optim.Optimizer, config: TrainingConfig):
+def save(folder: Path, step: int, model: Decoder, owners: list[torch.optim.Optimizer], config: TrainingConfig):
     """Writes the state after `step` steps below `folder`.
 
     Raises OSError with the remedy when the disk is full; earlier checkpoints stay as they are.
@@ -37,7 +37,7 @@ def save(folder: Path, step: int, model: Decoder, optimizer: torch.optim.Optimiz
         partial.mkdir(parents=True)
         files = {
             "model.safetensors": dict(model.named_parameters()),
-            "optimizer.safetensors": _moments(model, optimizer),
+            "optimizer.safetensors": _moments(model, owners),
         }
         for name, tensors in files.items():
             save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
@@ -65,8 +65,8 @@ def found(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step_*") if p.suffix != ".partial"), reverse=True)
 
 
-def resume(folder: Path, model: Decoder, optimizer: torch.optim.Optimizer, config: TrainingConfig) -> int:
-    """Loads the newest usable checkpoint into model and optimizer; returns the steps done, 0 without any.
+def resume(folder: Path, model: Decoder, owners: list[torch.optim.Optimizer], config: TrainingConfig) -> int:
+    """Loads the newest usable checkpoint into model and optimizers; returns the steps done, 0 without any.
 
     One that cannot be used is named in a line on stderr, and the one before it is taken. Raises BadCheckpoint when
     there are checkpoints and none can be used.
@@ -79,7 +79,7 @@ def resume(folder: Path, model: Decoder, optimizer: torch.optim.Optimizer, confi
             reason = reason or error
             print(f"slmkit: {error}", file=sys.stderr)
             continue
-        _restore(model, optimizer, tensors, moments)
+        _restore(model, owners, tensors, moments)
         return state["step"]
     if reason:
         raise BadCheckpoint(f"no checkpoint in {folder} can be used ({reason}); delete it or choose another folder")
@@ -110,26 +110,32 @@ def _read(path: Path, model: Decoder, config: TrainingConfig) -> tuple[dict, dic
     return state, tensors, moments
 
 
-def _restore(model: Decoder, optimizer: torch.optim.Optimizer, tensors: dict, moments: dict):
+def _restore(model: Decoder, owners: list[torch.optim.Optimizer], tensors: dict, moments: dict):
+    owner_of = _owners(owners)
     for name, parameter in model.named_parameters():
         with torch.no_grad():
             parameter.copy_(tensors[name])
-        prefix = name + "/"
-        optimizer.state[parameter] = {
-            # The step count stays where the optimizer keeps it, the moments beside their parameter.
-            key[len(prefix) :]: tensor if tensor.dim() == 0 and not parameter.is_cuda else tensor.to(parameter.device)
+        owner_of[parameter].state[parameter] = {
+            # Step counts stay where the optimizer keeps them, moments beside their parameter.
+            key.removeprefix(name + "/"): tensor if tensor.dim() == 0 else tensor.to(parameter.device)
             for key, tensor in moments.items()
-            if key.startswith(prefix)
+            if key.startswith(name + "/")
         }
 
 
-def _moments(model: Decoder, optimizer: torch.optim.Optimizer) -> dict:
-    """The optimizer's tensors as {"parameter name/state name": tensor}."""
+def _moments(model: Decoder, owners: list[torch.optim.Optimizer]) -> dict:
+    """The optimizers' tensors as {"parameter name/state name": tensor}."""
+    owner_of = _owners(owners)
     return {
         f"{name}/{key}": tensor
         for name, parameter in model.named_parameters()
-        for key, tensor in optimizer.state[parameter].items()
+        for key, tensor in owner_of[parameter].state[parameter].items()
     }
+
+
+def _owners(owners: list[torch.optim.Optimizer]) -> dict:
+    """Which optimizer steps a parameter."""
+    return {p: owner for owner in owners for group in owner.param_groups for p in group["params"]}
 
 
 def _sha256(path: Path) -> str:

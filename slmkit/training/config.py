@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 
+OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "wsd", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -20,7 +21,9 @@ class TrainingConfig:
     context: int = 128  # tokens a row
     accumulation: int = 1  # parts that a step's rows are computed in; the gradient is the same, the memory smaller
 
-    learning_rate: float = 3e-3  # the highest one, reached after warm-up
+    optimizer: str = "adamw"  # muon: Muon for the matrices inside the blocks, AdamW for the rest
+    learning_rate: float = 3e-3  # AdamW's highest, reached after warm-up
+    muon_rate: float = 0.02  # Muon's highest; it follows the same schedule
     schedule: str = "cosine"
     warmup: int | None = None  # steps; default 5% of the run
     decay: float = 0.2  # wsd: share of the steps in which the rate falls
@@ -52,11 +55,13 @@ class TrainingConfig:
             raise ValueError(f"warmup = {self.warmup} steps leaves nothing of the {self.steps} steps; make it shorter")
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation = {self.accumulation} does not divide batch_size = {self.batch_size}")
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("compile", self.compile, (True, False, "auto"))
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        for name in ("learning_rate", "muon_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay is {self.weight_decay}; it must be 0 or more")
         if self.clip is not None and not self.clip > 0:

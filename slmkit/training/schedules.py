@@ -11,13 +11,13 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     cosine (Loshchilov and Hutter 2017) falls from the end of warm-up to the end of the run. wsd (MiniCPM, Hu et al.
     2024) stays at the peak until the last `decay` share of the steps and falls linearly there.
     """
+    return config.learning_rate * share(config, step)
+
+
+def share(config: TrainingConfig, step: int) -> float:
+    """The share of the peak rate: up to 1 in the warm-up, then down to `final_rate`."""
     if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    return config.learning_rate * _share(config, step)
-
-
-def _share(config: TrainingConfig, step: int) -> float:
-    """The share of the peak rate after warm-up, from 1 down to `final_rate`."""
+        return (step + 1) / config.warmup
     if config.schedule == "constant":
         return 1.0
     start = config.warmup

@@ -68,28 +68,39 @@ def test_killed_again_and_again(tmp_path, unbroken):
     assert_same(*run(tmp_path), unbroken)  # a finished run is only read
 
 
+def test_muon_goes_on_to_the_same_bits_too(tmp_path, monkeypatch):
+    whole, history = run(tmp_path / "whole", optimizer="muon")
+    stop_after(18, monkeypatch, tmp_path / "broken", optimizer="muon")
+    again, other = run(tmp_path / "broken", optimizer="muon")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert history.losses == other.losses
+
+
 def test_two_checkpoints_are_kept_and_no_rest(tmp_path):
     run(tmp_path)
     assert [path.name for path in found(tmp_path)] == ["step_00000040", "step_00000039"]
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.fixture
-def broken_off(tmp_path):
-    """A folder with checkpoints of 15 and 18 steps and a log that is ahead of both."""
+def stop_after(steps, monkeypatch, folder, **options):
+    """A run that stops right after it has written the checkpoint of so many steps."""
     original = checkpoint.save
 
     def save_then_stop(folder, step, *rest):
         original(folder, step, *rest)
-        if step == 18:
+        if step == steps:
             raise KeyboardInterrupt
 
-    checkpoint.save = save_then_stop
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_then_stop)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
-    finally:
-        checkpoint.save = original
+            run(folder, **options)
+
+
+@pytest.fixture
+def broken_off(tmp_path, monkeypatch):
+    """A folder with checkpoints of 15 and 18 steps and a log that says no more than them."""
+    stop_after(18, monkeypatch, tmp_path)
     assert [path.name for path in found(tmp_path)] == ["step_00000018", "step_00000015"]
     return tmp_path
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from slmkit import train
 from slmkit.data.packing import Batches, TokenData
-from slmkit.training.optimizers import adamw
+from slmkit.training.optimizers import optimizers
 from slmkit.training.schedules import learning_rate
 
 
@@ -58,13 +58,37 @@ def test_it_learns():
     assert history.cpu_seconds > 0 < history.seconds
 
 
-def test_vectors_do_not_decay():
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_every_weight_has_one_owner_and_vectors_do_not_decay(optimizer):
     model = small.model(norm="layernorm", qkv_bias=True, tied_embeddings=False)
-    groups = adamw(model, small.config(weight_decay=0.3)).param_groups
+    owners = optimizers(model, small.config(weight_decay=0.3, optimizer=optimizer))
+    groups = [group for owner in owners for group in owner.param_groups]
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(decay)
     assert len(decay) == len(list(model.parameters()))
     for name, p in model.named_parameters():
         assert decay[id(p)] == (0.3 if p.dim() == 2 else 0.0), name
+
+
+def test_a_muon_step_turns_every_direction_alike():
+    """The defining property: all singular values of the update are about equal, whatever those of the gradient."""
+    model = small.model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    config = small.config(steps=1, warmup=0, optimizer="muon", weight_decay=0.0, muon_rate=0.5, schedule="constant")
+    train(model, small.data(), config, progress=False)
+    for name, p in model.named_parameters():
+        step = before[name] - p.detach()
+        if "blocks" in name and p.dim() == 2:
+            values = torch.linalg.svdvals(step)
+            assert values.max() / values.quantile(0.1) < 2, name
+            assert 0.25 < values.median() / (0.5 * max(1, p.shape[0] / p.shape[1]) ** 0.5) < 1.5, name
+        elif p.dim() == 2:  # AdamW's first step moves each entry that has a gradient by the rate
+            assert step.abs().max().item() == pytest.approx(config.learning_rate, rel=1e-2), name
+
+
+def test_muon_learns():
+    history = train(small.model(), small.data(), small.config(steps=80, optimizer="muon"), progress=False)
+    assert sum(history.losses[-5:]) / 5 < 2.2
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])
