@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
 
 CORPORA = "speeches, code, tinyworld, or a folder of .txt and .md files"
 MODEL = "a model of the survey, a folder that `slmkit train` or slmkit.save wrote, or a configuration as .json"
@@ -27,10 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         options.parser.print_help()
         return 0
-    from slmkit import commands
-
+    module = "textcommands" if options.command in ("train", "generate") else "commands"
     try:
-        return getattr(commands, options.command)(options) or 0
+        return getattr(import_module(f"slmkit.{module}"), options.command)(options) or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough

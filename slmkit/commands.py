@@ -1,4 +1,7 @@
-"""What the commands of `slmkit` do. Each takes the parsed options and returns an exit code, or None for 0."""
+"""What the commands of `slmkit` do, but for train and generate, which are in textcommands.
+
+Each takes the parsed options and returns an exit code, or None for 0.
+"""
 
 import json
 import os
@@ -161,21 +164,6 @@ def lab_run(options) -> int:
     ).returncode
 
 
-# -- text ------------------------------------------------------------------------------------------------------------
-
-
-def train(options):
-    from slmkit import textcommands
-
-    textcommands.train(options)
-
-
-def generate(options):
-    from slmkit import textcommands
-
-    textcommands.generate(options)
-
-
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
@@ -200,11 +188,13 @@ def profile(options):
 
 
 def bench(options) -> int:
+    from slmkit.course import machine
     from slmkit.profiling import bench
 
-    return bench.run(
-        options.threads, quick=options.quick, path=options.json or build_folder() / "records" / "bench.json"
-    )
+    facts = {"date": machine.today(), "machine": machine.describe(), "versions": machine.versions()}
+    print(f"{machine.in_words(facts['machine'])}; {', '.join(map(' '.join, facts['versions'].items()))}")
+    path = options.json or build_folder() / "records" / "bench.json"
+    return bench.run(options.threads, quick=options.quick, path=Path(path), facts=facts)
 
 
 def write_json(path: str | Path, value):

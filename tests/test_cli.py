@@ -1,0 +1,323 @@
+"""The command line: what each command prints, that its examples run, and one line for whatever is wrong."""
+
+import io
+import json
+import re
+import shlex
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import slmkit
+from slmkit import cli, commands, pretrained, profiling, textcommands
+from slmkit.data import corpora
+from slmkit.data.tokenizer import Tokenizer
+
+TINY = shlex.split("--vocab 300 --d-model 16 --layers 1 --heads 2 --batch 2 --context 16 --steps 4 --save-every 2")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(capsys):
+    """run("count NAME") -> (exit code, stdout, stderr)"""
+
+    def run(*line: str):
+        code = cli.main([word for part in line for word in shlex.split(part)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A folder of text, small enough to train on at once."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i}.txt").write_text("".join(f"{i} and {j} make {i + j}. " for j in range(200)))
+    return folder
+
+
+@pytest.fixture
+def trained(run, text, monkeypatch, tmp_path):
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
+    code, out, _ = run(f"train --corpus '{text}' --out made --device cpu", *TINY)
+    assert code == 0, out
+    return tmp_path / "made"
+
+
+def test_help_lists_every_command_and_imports_nothing_slow():
+    import subprocess
+
+    code = (
+        "import sys; from slmkit.cli import main; main(['--help']); assert not {'torch', 'pandas'} & set(sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    for name in ("doctor", "count", "models", "claims", "lab", "train", "generate", "profile", "bench"):
+        assert re.search(rf"^ +{name}\b", said, flags=re.M), name
+
+
+COMMANDS = ["doctor", "count", "models", "claims", "lab list", "lab run", "train", "generate", "profile", "bench"]
+
+
+def example_of(command: str, run) -> list[str]:
+    code, said, _ = run(f"{command} --help")
+    assert code == 0
+    program, *words = shlex.split(re.search(r"^example: (.*)$", said, flags=re.M)[1])
+    assert program == "slmkit"
+    assert " ".join(words).startswith(command)
+    return words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_in_the_help_runs(command, run, monkeypatch):
+    """Long ones are parsed in full and then cut short: a tiny model, or the part behind the command replaced."""
+    words = example_of(command, run)
+    asked = {}
+    if command == "train":
+        monkeypatch.setattr(corpora, "load", lambda name: corpora.Corpus(name, "-", "-", ("so it is " * 99,), ("a b",)))
+        words += TINY
+    elif command == "generate":
+        monkeypatch.setattr(pretrained, "load", untrained)
+        words += ["--max-new-tokens", "3"]
+    elif command == "profile":
+        monkeypatch.setattr(commands, "configuration", lambda name: untrained()[0].config)
+        monkeypatch.setattr(profiling, "measure_peaks", fast_machine)
+    elif command == "lab run":
+        from slmkit.course import build
+
+        monkeypatch.setattr(build, "main", lambda given: asked.update(given=given) or 0)
+    elif command == "bench":
+        from slmkit.profiling import bench
+
+        monkeypatch.setattr(bench, "run", lambda threads, **options: asked.update(options, threads=threads) or 0)
+    monkeypatch.setenv("SLMKIT_BUILD", "build")
+    code, out, err = run(shlex.join(words))
+    assert code == 0, err
+    assert out or command == "lab run"
+    if command == "lab run":
+        assert asked["given"][:4] == ["--profile", "smoke", "--lab", "00"]
+    if command == "bench":
+        assert (asked["threads"], asked["quick"]) == ([1], True)
+
+
+def fast_machine(**_):
+    """Ceilings that take no time to measure and that nothing passes."""
+    threads = torch.get_num_threads()
+    return profiling.Peaks("cpu", "made up", threads, {"float32": {64: 1e15}}, {1000: 1e15})
+
+
+def untrained():
+    tokenizer = Tokenizer.train(["user and assistant " * 9], 270)
+    tokenizer.backend.add_special_tokens([pretrained.START, pretrained.END])
+    torch.manual_seed(0)
+    config = slmkit.ModelConfig(tokenizer.vocab_size, 16, 1, 2, max_context=200)
+    return slmkit.Decoder(config), tokenizer
+
+
+# -- what is wrong, in one line ---------------------------------------------------------------------------------------
+
+NONSENSE = {
+    "trian": r"no command 'trian'; did you mean train\?",
+    "zzz": "it is one of doctor, count",
+    "count": "NAME",
+    "count SmolLM2-135": "did you mean SmolLM2-135M",
+    "count SmolLM2-135M --contxt 5": r"no option --contxt; did you mean --context\?",
+    "count SmolLM2-135M --context 0": "at least 1",
+    "count SmolLM2-135M --context 1e3": "whole number",
+    "count SmolLM2-135M more": "'more' is one argument too many",
+    "count no/such/folder": "no file or folder",
+    "count .": "no model was saved there",
+    "count OPT-125M": "position table",
+    "claims --lab 99": "labs with claims are 00",
+    "lab run 99": "no lab '99'; the labs are 00",
+    "lab run 00 --profile smok": r"--profile cannot be 'smok'; did you mean smoke\?",
+    "lab lst": r"did you mean list\?",
+    "train": "--out",
+    "train --out x --corpus speechs": "there is no corpus 'speechs'",
+    "train --out x --schedule cosin": r"did you mean cosine\?",
+    "train --out x --learning-rate fast": "'fast' is not a number",
+    "train --out x --learning-rate -1 --steps 5": "learning_rate is -1.0; it must be above 0",
+    "train --out x --vocab 10": "at least 257",
+    "train --out file": "--out file is a file",
+    "generate": "--prompt is missing",
+    "generate --prompt a --model nowhere": "there is no folder nowhere",
+    "generate --prompt a --top-k 0": "at least 1",
+    "profile SmolLM2-135M --json no/such/file.json": "its folder does not exist",
+    "profile SmolLM2-135M --new-tokens 1": "at least 2",
+    "bench --threads 1,two": "'two' must be a whole number",
+    "bench --thread 1": r"did you mean --threads\?",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", NONSENSE)
+def test_nonsense_gets_one_line_and_code_2(line, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = run(line)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("slmkit")
+    assert re.search(NONSENSE[line], err), err
+
+
+def test_a_damaged_configuration_gets_one_line(run, tmp_path):
+    (tmp_path / "broken.json").write_text('{"vocab_size": 5')
+    assert run("count broken.json")[0] == 2
+    (tmp_path / "odd.json").write_text('{"vocab_size": 5, "d_model": 4, "n_layers": 1, "n_heads": 3}')
+    code, _, err = run("count odd.json")
+    assert code == 2
+    assert "does not divide" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (RuntimeError("it broke\nbadly"), 1), (OSError("disk full"), 1), (ImportError("no such package"), 1),
+    (ValueError("too small"), 2), (KeyboardInterrupt(), 130),
+])  # fmt: skip
+def test_what_fails_inside_a_command(error, code, run, monkeypatch):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(commands, "models", fail)
+    got, _, err = run("models")
+    assert got == code
+    assert err == ("" if code == 130 else f"slmkit models: {' '.join(str(error).split())}\n")
+
+
+# -- what the commands print ------------------------------------------------------------------------------------------
+
+
+def test_count_reads_names_files_and_folders(run, tmp_path):
+    config = slmkit.ModelConfig(100, 16, 2, 2)
+    slmkit.save(slmkit.Decoder(config), tmp_path / "saved")
+    (tmp_path / "c.json").write_text(json.dumps(config.to_dict()))
+    total = f"{slmkit.count_parameters(config).total:,}"
+    for name in ("saved", "c.json"):
+        code, out, _ = run(f"count {name} --context 10")
+        assert code == 0
+        assert re.search(rf"^ +all +{total}$", out, flags=re.M)
+        assert f"{slmkit.kv_cache_bytes(config, 1):,}" in out
+    assert "134,515,008" in run("count smollm2-135m")[1]
+
+
+def test_tables_have_every_row(run):
+    _, out, _ = run("models")
+    assert re.search(r"^OPT-125M .*125,239,296.* no$", out, flags=re.M)
+    assert re.search(r"^SmolLM2-360M .*361,821,120.* yes$", out, flags=re.M)
+    _, out, _ = run("claims")
+    assert len(re.findall(r"^C\d+a? ", out, flags=re.M)) == len(slmkit.survey.claims())
+    assert re.search(r"^C5 .*the survey's own data disagrees$", out, flags=re.M)
+    _, out, _ = run("claims --lab 01")
+    assert set(re.findall(r"^C\d+a? +(\d\d)", out, flags=re.M)) == {"01"}
+
+
+def test_doctor_says_what_is_missing_and_how_to_get_it(run, monkeypatch):
+    from slmkit import doctor
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setenv("SLMKIT_BUILD", "empty")
+    code, out, _ = run("doctor")
+    assert code == 0
+    for part in doctor.parts():
+        if part.name != "GPU":
+            assert not part.here
+            assert f"no  {part.name}: {part.says}" in out
+            assert part.remedy in out
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object())
+    assert {part.name: part.here for part in doctor.parts()}["llama.cpp engine"]
+
+
+def test_lab_list_shows_the_last_run(run, monkeypatch, tmp_path):
+    folder = tmp_path / "build" / "labs" / "cpu"
+    folder.mkdir(parents=True)
+    (folder / "00.json").write_text(json.dumps({"cpu_s": 61, "peak_mb": 123, "date": "2026-01-02"}))
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
+    _, out, _ = run("lab list")
+    assert re.search(r"^00 +your machine +cpu +1 min 01 s +123 MB +2026-01-02$", out, flags=re.M)
+
+
+def test_profile_prints_and_writes_the_record(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(profiling, "measure_peaks", fast_machine)
+    config = slmkit.ModelConfig(100, 16, 2, 2)
+    (tmp_path / "c.json").write_text(json.dumps(config.to_dict()))
+    code, out, _ = run("profile c.json --threads 1 --prompt 5 --new-tokens 3 --repeats 2 --json out.json")
+    assert code == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert (record["threads"], len(record["tpot_ms_repeats"])) == (1, 2)
+    assert 0 < record["roofline_tpot_ms"] < record["tpot_ms"]
+    assert re.search(rf"^parameters +{record['parameters']}$", out, flags=re.M)
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def test_training_goes_on_and_refuses_other_options(trained, run, text):
+    model = slmkit.load(trained)
+    assert model.config.max_context == 16
+    before = (trained / "log.jsonl").read_text()
+    line = f"train --corpus '{text}' --out made --device cpu"
+    assert run(line, *TINY)[0] == 0
+    assert (trained / "log.jsonl").read_text() == before  # nothing was left to do
+    again = slmkit.load(trained)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+    code, _, err = run(line, *TINY, "--steps 5")
+    assert code == 2
+    assert "holds a run with --steps 4, not 5" in err
+    assert err.count("\n") == 1
+
+
+def test_a_model_that_train_did_not_make_is_not_overwritten(run, text, tmp_path):
+    slmkit.save(slmkit.Decoder(slmkit.ModelConfig(300, 16, 1, 2)), tmp_path / "mine")
+    code, _, err = run(f"train --corpus '{text}' --out mine --device cpu", *TINY)
+    assert code == 2
+    assert "choose another --out" in err
+
+
+def test_generate_is_what_the_function_gives(trained, run):
+    code, out, _ = run("generate --model made --prompt '1 and 2' --temperature 0 --max-new-tokens 5")
+    assert code == 0
+    tokenizer = Tokenizer.load(trained / "tokenizer.json")
+    ids = tokenizer.encode("1 and 2")
+    model = slmkit.load(trained)
+    wanted = slmkit.generate(model, [ids], 5, stop_tokens=[tokenizer.end_of_text])[0].tolist()
+    assert out == "1 and 2" + tokenizer.decode([i for i in wanted[len(ids) :] if i != tokenizer.end_of_text]) + "\n"
+    drawn = {
+        run("generate --model made --prompt 1 --max-new-tokens 9 --seed 3 --top-k 50 --top-p 0.9")[1] for _ in "ab"
+    }
+    assert len(drawn) == 1
+    code, _, err = run("generate --model made --prompt", "'" + "1 and 2 " * 20 + "'")
+    assert code == 2
+    assert "the model reads 16" in err
+
+
+def test_pieces_wait_for_whole_characters():
+    tokenizer = Tokenizer.train(["ab" * 9], 260)
+    ids = tokenizer.encode("aé日b")
+    assert list(textcommands.pieces(tokenizer, iter([*ids, 5, 5]), [5])) == ["a", "é", "日", "b"]
+    assert list(textcommands.pieces(tokenizer, iter(ids[:2]), [5])) == ["a", "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_a_conversation_ends_with_its_input_and_forgets_the_oldest_first(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pretrained, "load", untrained)
+    monkeypatch.setattr(textcommands, "answer", lambda model, tokenizer, messages, options: asked.append(
+        [m["content"] for m in messages]) or "fine")  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\ntwo\n" + "long " * 14 + "\n"))
+    code, *_ = run("generate --chat --max-new-tokens 20")
+    assert code == 0
+    assert asked[:2] == [["one"], ["one", "fine", "two"]]
+    assert asked[2] == ["two", "fine", ("long " * 14).strip()]
+
+
+def test_run_options_and_command_options_agree():
+    options = cli.build_parser().parse_args(["train", "--out", "x"])
+    assert set(textcommands.MAKES_THE_RUN) <= set(vars(options))
+    assert textcommands.run_of(SimpleNamespace(**vars(options)))["corpus"] == "speeches"
