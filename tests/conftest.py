@@ -1,6 +1,7 @@
 """Tests that need a browser or the llama.cpp engine are skipped where it is missing, with a line that says so.
 
-SLMKIT_REQUIRE=browser,engine turns these skips into failures.
+SLMKIT_REQUIRE=browser,engine turns these skips into failures; `model` does so for the pretrained model, whose tests try
+to fetch it themselves.
 """
 
 import os
@@ -18,8 +19,8 @@ MISSING = {
 
 def pytest_configure(config):
     required = set(filter(None, os.environ.get("SLMKIT_REQUIRE", "").split(",")))
-    if unknown := required - set(MISSING):
-        raise pytest.UsageError(f"SLMKIT_REQUIRE names {min(unknown)!r}; it takes {', '.join(MISSING)}")
+    if unknown := required - {*MISSING, "model"}:
+        raise pytest.UsageError(f"SLMKIT_REQUIRE names {min(unknown)!r}; it takes {', '.join(MISSING)}, model")
 
 
 def pytest_runtest_setup(item):

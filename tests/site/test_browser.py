@@ -157,6 +157,8 @@ def test_the_site_works_in_a_subfolder(browser, served):
 
 
 def test_a_solution_is_hidden_till_asked_for(browser):
+    from selenium.webdriver.support.wait import WebDriverWait
+
     browser.open((SITE / "labs" / "00_your_machine.html").as_uri())
     summary = next(
         e for e in browser.driver.find_elements("css selector", "details summary") if "Show a solution" in e.text
@@ -164,4 +166,4 @@ def test_a_solution_is_hidden_till_asked_for(browser):
     code = summary.find_element("xpath", "..").find_element("css selector", "pre")
     assert not code.is_displayed()
     browser.driver.execute_script("arguments[0].click()", summary)
-    assert code.is_displayed()
+    WebDriverWait(browser.driver, 10).until(lambda _: code.is_displayed())  # it fades in
