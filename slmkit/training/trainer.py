@@ -20,9 +20,9 @@ from slmkit.paths import build_folder
 from slmkit.training import checkpoint
 from slmkit.training.config import TrainingConfig
 from slmkit.training.history import History
-from slmkit.training.optimizers import adamw
+from slmkit.training.optimizers import optimizers
 from slmkit.training.processes import Processes
-from slmkit.training.schedules import learning_rate
+from slmkit.training.schedules import learning_rate, share
 
 WORTH_COMPILING = 2e13  # FLOPs of a run; below, compiling (about half a minute on a CPU) takes longer than it saves
 
@@ -43,8 +43,8 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
     team = Processes.join(model, config)
     folder = Path(folder) if folder is not None else None
     batches = Batches(data.train, config.batch_size, config.context, config.seed)
-    optimizer = adamw(model, config)
-    done = checkpoint.resume(folder, model, optimizer, config) if folder else 0
+    owners = optimizers(model, config)
+    done = checkpoint.resume(folder, model, owners, config) if folder else 0
     team.wait()  # nobody writes before everybody has read
     history = History.begin(folder if team.is_main else None, done)
     loss_of = team.share(_module(model, config))
@@ -53,9 +53,8 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
                disable=not (progress and team.is_main), leave=False)  # fmt: skip
     for step in bar:
         started = time.perf_counter(), time.process_time()
-        rate = learning_rate(config, step)
-        loss, norm = _step(loss_of, optimizer, batches, config, step, rate, team)
-        history.add(step, loss, norm, rate, config.tokens_per_step, started)
+        loss, norm = _step(loss_of, owners, batches, config, step, team)
+        history.add(step, loss, norm, learning_rate(config, step), config.tokens_per_step, started)
         bar.set_postfix_str(history.summary(), refresh=False)
         if on_step is not None:
             on_step(history)
@@ -65,14 +64,16 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
             held_out = bits_per_byte(model, data.held_out, config.context, max_tokens=config.evaluate_tokens)
             history.evaluated(step + 1, held_out)
         if folder and _due(config.checkpoint_every, step, config):
-            checkpoint.save(folder, step + 1, model, optimizer, config)
+            checkpoint.save(folder, step + 1, model, owners, config)
     team.wait()
     return history
 
 
-def _step(loss_of, optimizer, batches: Batches, config: TrainingConfig, step: int, rate: float, team: Processes):
+def _step(loss_of, owners: list, batches: Batches, config: TrainingConfig, step: int, team: Processes):
     """Gradient over all rows of the batch, clipping, update; returns (loss in nats a token, gradient norm)."""
-    device = optimizer.param_groups[0]["params"][0].device
+    groups = [group for owner in owners for group in owner.param_groups]
+    parameters = [p for group in groups for p in group["params"]]
+    device = parameters[0].device
     parts = team.rows(config)
     total = torch.zeros((), device=device)
     for i, rows in enumerate(parts):
@@ -85,18 +86,19 @@ def _step(loss_of, optimizer, batches: Batches, config: TrainingConfig, step: in
             loss = loss_of(inputs, targets) / len(parts)
             loss.backward()
         total += loss.detach()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf).item()
     loss = team.mean(total)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise FloatingPointError(
-            f"the loss is {loss} and the gradient's norm {norm} at step {step}, with learning rate {rate:.2e}; try a "
+            f"the loss is {loss} and the gradient's norm {norm} at step {step}, with learning rate "
+            f"{learning_rate(config, step):.2e}; try a "
             "lower learning_rate, a longer warmup or clip = 1.0. The weights are as before this step"
         )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    for group in groups:
+        group["lr"] = group["peak"] * share(config, step)
+    for owner in owners:
+        owner.step()
+        owner.zero_grad(set_to_none=True)
     return loss, norm
 
 
