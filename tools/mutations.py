@@ -280,7 +280,7 @@ TRAINING = [
             "loss_of(inputs, targets)  # parts",
         ),
         ("gradients are never cleared", "owner.zero_grad(set_to_none=True)", "pass"),
-        ("the schedule is not applied", 'group["lr"] = group["peak"] * share(config, step)', 'group["lr"] = group["peak"]'),
+        ("the schedule is not applied", 'group["peak"] * share(config, step)', 'group["peak"]'),
         ("the gradient is not clipped", "config.clip or math.inf", "math.inf"),
         ("a resumed run starts over", "tqdm(range(done, config.steps)", "tqdm(range(config.steps)"),
         ("a checkpoint counts one step less", "checkpoint.save(folder, step + 1,", "checkpoint.save(folder, step,"),
