@@ -3,6 +3,7 @@
 set -euo pipefail
 run=".venv/bin/python -m"
 mkdir -p build/logs
+.venv/bin/python tools/loopback.py
 echo "== lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
