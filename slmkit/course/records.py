@@ -1,7 +1,8 @@
 """Measurements of the survey's claims: each a JSON file that says what was measured, where, and what follows.
 
 A lab's run writes into `build/records/<profile>/`. `python -m slmkit.course.records promote --profile full` copies
-records to `book/records/`, which is committed and which the book quotes. A smoke run is never promoted.
+records to `book/records/`, which is committed and which the book quotes. A smoke run is never promoted, nor a
+record without a verdict.
 """
 
 import argparse
@@ -27,6 +28,7 @@ OWN_DATA, NOT_TESTABLE, NO_VERDICT = "the survey's own data disagrees", "not tes
 RULES = ("above", "below", "equal")
 EXACT = ("statistics", "computed")  # kinds of claim whose one value has no spread
 FEWEST_SEEDS = 3
+TOO_FEW = f"none: a verdict needs {FEWEST_SEEDS} seeds"
 
 # Student's t, 97.5% point, for 1 to 30 degrees of freedom; beyond, the expansion in 1/df around the normal's 1.96.
 T = (
@@ -51,8 +53,8 @@ def record(
 
     `values` has one number for each of the lab's seeds; with `against`, paired seed by seed, the effect is the mean of
     their differences. A claim of kind statistics or computed takes one number. None with a `reason` says that the
-    claim cannot be tested here. Raises RecordError on an unknown claim, values that are not finite, arms of different
-    length, or (outside smoke) fewer than three seeds.
+    claim cannot be tested here. With fewer than three seeds the values are kept and there is no verdict. Raises
+    RecordError on an unknown claim, values that are not finite, or arms of different length.
     """
     claim = _claim(claim_id)
     lab = current()
@@ -138,6 +140,8 @@ def promote(profile: str, claims: Sequence[str] = ()) -> list[str]:
     moved = []
     for claim in claims or found:
         kept = target / f"{claim}.json"
+        if json.loads(found[claim].read_text())["verdict"] == TOO_FEW:
+            continue
         if profile == "cpu" and kept.exists() and json.loads(kept.read_text())["profile"] == "full":
             continue
         shutil.copyfile(found[claim], kept)
@@ -174,8 +178,7 @@ def _effects(claim_id: str, values, against) -> list[float]:
 
 def _judge(claim: dict, effects: list[float], profile: str) -> dict:
     exact = claim["kind"] in EXACT and len(effects) == 1
-    if not exact and len(effects) < FEWEST_SEEDS and profile != "smoke":
-        raise RecordError(f"{claim['id']} has values of {len(effects)} seeds; a verdict needs at least {FEWEST_SEEDS}")
+    enough = len(effects) >= FEWEST_SEEDS
     effect = fmean(effects)
     low, high = (effect, effect) if exact else interval(effects)
     found = verdict(low, high, claim["rule"], claim["expected"], claim["tolerance"])
@@ -183,7 +186,7 @@ def _judge(claim: dict, effects: list[float], profile: str) -> dict:
         found = OWN_DATA
     spread = None if exact or len(effects) < 2 else [low, high]
     return {"effect": effect, "interval": spread, "seeds_used": 0 if exact else len(effects),
-            "verdict": NO_VERDICT if profile == "smoke" else found}  # fmt: skip
+            "verdict": NO_VERDICT if profile == "smoke" else found if exact or enough else TOO_FEW}  # fmt: skip
 
 
 def _circumstances(lab, profile: str) -> dict:

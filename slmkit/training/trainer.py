@@ -123,7 +123,10 @@ def _module(model: Decoder, config: TrainingConfig) -> nn.Module:
     device = model.embedding.weight.device
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
     loss_of = NextTokenLoss(model, bf16)
-    if not (config.compile is True or (config.compile == "auto" and _worth_compiling(model, config))):
+    obstacle = cannot_compile(device)
+    if config.compile is True and obstacle:
+        raise RuntimeError(obstacle)
+    if not config.compile or (config.compile == "auto" and (obstacle or not _worth_compiling(model, config))):
         return loss_of
     # The compiler's own cache would lie in the system's temporary folder.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(build_folder() / "inductor"))
@@ -140,9 +143,18 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
+def cannot_compile(device: torch.device) -> str | None:
+    """Why torch.compile would fail on `device`, or None where it works."""
+    if device.type != "cpu":
+        return None
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        return "torch.compile needs a C++ compiler on a CPU; install g++ or set CXX"
+    if " " in torch.__file__ or " " in str(build_folder()):
+        return "torch.compile cannot work in a folder with a space in its name; move the clone or use compile = False"
+    return None
+
+
 def _worth_compiling(model: Decoder, config: TrainingConfig) -> bool:
-    if model.embedding.weight.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-        return False  # on CPUs torch.compile needs a C++ compiler
     tokens = config.steps * config.tokens_per_step
     return tokens * flops_per_token(model.config, config.context, "training") >= WORTH_COMPILING
 

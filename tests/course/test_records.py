@@ -146,7 +146,6 @@ def test_what_cannot_be_tested_says_why(here):
     ("claim", "values", "options", "message"),
     [
         ("T11", [1, 2, 3], {}, "no claim 'T11'; did you mean T1"),
-        ("T1", [1, 2], {}, "2 seeds; a verdict needs at least 3"),
         ("T1", [1, 2, 3], {"against": [1, 2]}, "3 values against 2"),
         ("T1", [1, 2, math.nan], {}, "finite"),
         ("T1", [], {}, "at least one"),
@@ -166,6 +165,14 @@ def test_a_smoke_run_gives_no_verdict_and_is_not_promoted(here, monkeypatch):
     with pytest.raises(RecordError, match="stay out of the book"):
         records.promote("smoke")
     assert not (here / "book").exists()
+
+
+def test_two_seeds_are_kept_without_a_verdict_and_stay_out_of_the_book(here):
+    made = record("T1", [-5.0, -5.1])
+    assert made["verdict"] == records.TOO_FEW
+    assert made["values"] == [-5.0, -5.1]
+    assert records.promote("cpu") == []
+    assert record("T1", [-5.0, -5.1, -5.2])["verdict"] != records.TOO_FEW
 
 
 def test_promotion_never_puts_a_cpu_record_in_the_place_of_a_full_one(here, monkeypatch):

@@ -13,6 +13,9 @@ from slmkit import train
 from slmkit.data.packing import Batches, TokenData
 from slmkit.training.optimizers import optimizers
 from slmkit.training.schedules import learning_rate
+from slmkit.training.trainer import cannot_compile
+
+NO_COMPILER = cannot_compile(torch.device("cpu"))
 
 
 def plain_run(model, data, config):
@@ -116,12 +119,21 @@ def test_bf16_stays_near_fp32():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(NO_COMPILER), reason=str(NO_COMPILER))
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_compiled_equals_eager(precision):
     eager = train(small.model(n_layers=1), small.data(), small.config(steps=8, precision=precision), progress=False)
     config = small.config(steps=8, precision=precision, compile=True)
     compiled = train(small.model(n_layers=1), small.data(), config, progress=False)
     assert compiled.losses == pytest.approx(eager.losses, rel=1e-4 if precision == "fp32" else 2e-2)
+
+
+def test_a_compiler_that_cannot_work_is_named_and_never_chosen(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "a folder"))
+    monkeypatch.setattr("slmkit.training.trainer.WORTH_COMPILING", 0)
+    train(small.model(), small.data(), small.config(steps=1, warmup=0, compile="auto"), progress=False)
+    with pytest.raises(RuntimeError, match=r"folder with a space|C\+\+ compiler"):
+        train(small.model(), small.data(), small.config(steps=1, warmup=0, compile=True), progress=False)
 
 
 def test_evaluations_come_when_asked():
