@@ -47,8 +47,8 @@ lab = start("03", profiles={
 # %% [markdown]
 # ## Predict
 #
-# The text takes 8 bits a byte as it is stored. A good compression program brings English prose to about 2. How many
-# bits a byte will the best n-gram model need on speeches that it has not seen? And your decoder, after minutes?
+# Stored text takes 8 bits a byte. How many will the best n-gram model need on speeches that it has not seen? And your
+# decoder, after a few minutes of training?
 
 # %%
 guess = {"best n-gram": 2.0, "decoder": 2.0}  # bits per byte
@@ -175,8 +175,8 @@ assert difference < 1e-3
 #
 # ### Bits per byte
 #
-# Training minimizes the mean negative log-probability of the next token, in *nats* (natural logarithm). Tokens differ
-# from tokenizer to tokenizer, bytes do not. So models are compared in bits for each byte of the text.
+# Training minimizes the mean negative log-probability of the next token, in *nats* (natural logarithm). Tokenizers cut
+# a text differently, its bytes stay. So models are compared in bits for each byte.
 
 # %%
 def to_bits_per_byte(nats_per_token, tokens, text_bytes):
@@ -193,28 +193,24 @@ check("03/bits_per_byte", to_bits_per_byte)
 #
 # ### The text, and counting as a rival
 #
-# The speeches are split by year: every twelfth year is held out, and no model sees it. Both rivals read the same tokens.
-# The n-gram models predict from the last 0 to 4 tokens and mix the orders, with absolute discounting
-# {cite}`ney1994structuring`.
+# Every twelfth year of speeches is held out, and no model sees it. The n-gram models predict from the last 0 to 4 tokens
+# and mix the orders, with absolute discounting {cite}`ney1994structuring`.
 
 # %%
 tokenizer, data = prepare(lab.corpus, lab.vocab)
 counted = NGram(data.train.tokens, lab.orders, lab.vocab)
 by_order = {order: counted.bits_per_byte(data.held_out, order) for order in range(1, lab.orders + 1)}
 best_ngram = min(by_order.values())
-for order, bits in by_order.items():
-    print(f"{order}-gram: {bits:.3f} bits per byte")
+print("bits per byte by order:", {order: round(bits, 3) for order, bits in by_order.items()})
 
 # %% [markdown]
 # ### Train
 #
-# Each step reads a batch of windows, computes the loss and its gradient, and changes the weights a little. Two choices
-# matter here more than any detail of the architecture:
-#
+# Two choices matter here more than any detail of the architecture:
 # - **The size of the embedding at the start.** Many published models begin with a standard deviation of 0.02, and a
 #   short run is over before it has grown. `slmkit` starts so that the input has a size of about one.
-# - **The optimizer.** Muon {cite}`jordan2024muon` makes each matrix of a block step equally far in all of its
-#   directions. AdamW scales each number on its own. Per token read, Muon gets further in these short runs.
+# - **The optimizer.** AdamW scales the step of each number on its own. Muon {cite}`jordan2024muon` makes each matrix of
+#   a block step equally far in all of its directions, and gets further per token in short runs.
 
 # %%
 runs = []
