@@ -3,6 +3,7 @@
 Shapes: B batch, T new tokens (queries), S tokens visible in all (keys), H query heads, K key/value heads, D head_dim.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -109,7 +110,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=No
     mask = attention_mask(time, tokens, window, slopes, padding, q)
     if plain:
         return written_out(q, k, v, scale, mask).transpose(1, 2).flatten(2)
-    with torch.autocast("cpu", enabled=False):  # it would turn fp32 back into bfloat16
+    # On a processor autocast would turn fp32 back into bfloat16.
+    with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
         # Without a mask, T = S > 1 is the plain causal triangle and T = 1 sees every key. PyTorch's own causal flag
         # aligns the triangle to the first key, so other cases carry their mask.
         mixed = F.scaled_dot_product_attention(

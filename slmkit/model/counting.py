@@ -116,8 +116,8 @@ def activation_bytes(config: ModelConfig, batch: int, context: int, dtype: torch
         numbers += (2 if config.block == "sequential" else 1) * d  # the residual stream, where norms read it
         numbers += (1 if config.block == "parallel_shared_norm" else 2) * norm
         numbers += 2 * query + 2 * key + shape.n_heads  # q, k, v and the mixed values, which `out` reads; log-sum-exp
-        if config.positions == "rope":
-            numbers += query  # rotation leaves heads apart in memory, so `out` reads a copy that is put in order
+        if config.positions == "rope" and config.rope_dim < config.head_dim:
+            numbers += query  # joining what turns and what does not leaves heads apart; `out` reads a copy, in order
         # What the activation reads and what `down` reads; gated: the activated gate and `up` too. ReLU needs its
         # output alone.
         numbers += ((4 if config.ffn == "gated" else 2) - (config.activation == "relu")) * shape.d_ff

@@ -9,29 +9,32 @@ from slmkit.config import ModelConfig, RopeScaling
 
 
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every angle that rotary positions use, each [max_context, rope_dim / 2], fp32.
+    """Cosines and sines of every angle that rotary positions use, each [max_context, rope_dim], fp32.
 
-    Element pair j at position t turns by t · theta^(-2j / rope_dim) (Su et al. 2021, equation 15).
+    Pair j at position t turns by t · theta^(-2j / rope_dim) (Su et al. 2021, equation 15). Its two elements are j and
+    j + rope_dim / 2, the layout of GPT-NeoX and Llama, so each table has its columns twice; the first sine is negative.
     """
     exponent = torch.arange(0, config.rope_dim, 2, dtype=torch.float32) / config.rope_dim
     frequency, attention_factor = 1.0 / config.rope_theta**exponent, 1.0
     if config.rope_scaling:
         frequency, attention_factor = _stretched(frequency, config.rope_scaling, config)
     angle = torch.outer(torch.arange(config.max_context, dtype=torch.float32), frequency)
-    return angle.cos() * attention_factor, angle.sin() * attention_factor
+    cos, sin = angle.cos() * attention_factor, angle.sin() * attention_factor
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def apply_rope(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Turns the first elements of each head of x [batch, heads, time, head_dim] by the angles in `tables`.
 
-    The tables are cos and sin, each [time, rope_dim / 2] or [batch, 1, time, rope_dim / 2]. Element j is paired with
-    element j + rope_dim / 2, the layout of GPT-NeoX and Llama; elements past rope_dim are left as they are.
+    The tables are rows of `rope_tables`: each [time, rope_dim] or [batch, 1, time, rope_dim]. Elements past rope_dim
+    are left as they are.
     """
     cos, sin = (table.to(x.dtype) for table in tables)
-    half = cos.shape[-1]
-    first, second, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
-    turned = (first * cos - second * sin, second * cos + first * sin)
-    return torch.cat((*turned, rest) if rest.shape[-1] else turned, dim=-1)
+    width = cos.shape[-1]
+    turning = x if width == x.shape[-1] else x[..., :width]
+    # (a, b) -> (a cos - b sin, b cos + a sin): every element meets its partner, half a width away, times its sine.
+    turned = turning * cos + turning.roll(width // 2, -1) * sin
+    return turned if turning is x else torch.cat((turned, x[..., width:]), dim=-1)
 
 
 def alibi_slopes(n_heads: int) -> Tensor:

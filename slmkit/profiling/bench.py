@@ -65,7 +65,7 @@ class Effort:
 
     sizes: tuple[str, ...] = ("small", "large")
     rounds: int = 9
-    turn_flops: float = 1e11  # of training in one turn: a second or two
+    turn_flops: float = 1.5e11  # of training in one turn: a second or two
     new_tokens: int = 100
     starts: int = 7
 

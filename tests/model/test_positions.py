@@ -15,30 +15,32 @@ BASE = dict(vocab_size=32, d_model=32, n_layers=1, n_heads=2, max_context=40)
 def frequencies(config):
     """What the tables say that each pair turns by from one position to the next, and their common factor."""
     cos, sin = rope_tables(config)
-    factor = float(cos[0, 0])
-    return torch.atan2(sin[1], cos[1]), factor
+    factor, half = float(cos[0, 0]), cos.shape[-1] // 2
+    return torch.atan2(sin[1, half:], cos[1, half:]), factor
 
 
 def test_the_tables_hold_t_theta_to_the_minus_2j_over_d():
     config = ModelConfig(**BASE, rope_theta=500.0)
     cos, sin = rope_tables(config)
-    assert cos.shape == sin.shape == (40, 8)
+    assert cos.shape == sin.shape == (40, 16)
+    assert torch.equal(cos[:, :8], cos[:, 8:])
+    assert torch.equal(sin[:, :8], -sin[:, 8:])
     for t in (0, 1, 39):
         for j in (0, 1, 7):
             angle = t * 500.0 ** (-2 * j / 16)
             assert cos[t, j] == pytest.approx(math.cos(angle), abs=1e-5)
-            assert sin[t, j] == pytest.approx(math.sin(angle), abs=1e-5)
+            assert sin[t, j + 8] == pytest.approx(math.sin(angle), abs=1e-5)
 
 
 def test_only_the_first_elements_turn_when_rotary_is_partial():
     config = ModelConfig(**BASE, rope_fraction=0.25)
     cos, sin = rope_tables(config)
-    assert cos.shape == (40, 2)
+    assert cos.shape == (40, 4)
     x = torch.randn(1, 2, 40, 16)
     turned = apply_rope(x, (cos, sin))
     assert torch.equal(turned[..., 4:], x[..., 4:])
-    torch.testing.assert_close(turned[..., 0], x[..., 0] * cos[:, 0] - x[..., 2] * sin[:, 0])
-    torch.testing.assert_close(turned[..., 3], x[..., 3] * cos[:, 1] + x[..., 1] * sin[:, 1])
+    torch.testing.assert_close(turned[..., 0], x[..., 0] * cos[:, 0] - x[..., 2] * sin[:, 2])
+    torch.testing.assert_close(turned[..., 3], x[..., 3] * cos[:, 1] + x[..., 1] * sin[:, 3])
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_only():
