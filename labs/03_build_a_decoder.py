@@ -19,7 +19,6 @@
 
 # %%
 import math
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
@@ -62,12 +61,14 @@ guess = {"best n-gram": 2.0, "decoder": 2.0}  # bits per byte
 # that hides the future. Position $i$ asks (its *query*), position $j$ is asked (its *key*): $j$ is visible when
 # $j \le i$.
 
+
 # %%
 def causal_mask(time):
     """True where query i may see key j: [time, time], bool."""
     ### BEGIN SOLUTION
     return torch.ones(time, time, dtype=torch.bool).tril()
     ### END SOLUTION
+
 
 # %%
 check("03/causal_mask", causal_mask)
@@ -83,6 +84,7 @@ check("03/causal_mask", causal_mask)
 # The products of two random vectors of width $d$ spread by $\sqrt d$. Divided by it, they spread by one, and the
 # softmax starts soft. Hidden keys get $-\infty$ before the softmax: their weight is zero, the others still sum to one.
 
+
 # %%
 def attention(q, k, v):
     """q, k, v: [batch, heads, time, d] -> [batch, heads, time, d], causal."""
@@ -92,15 +94,16 @@ def attention(q, k, v):
     return scores.softmax(-1) @ v
     ### END SOLUTION
 
+
 # %%
 check("03/attention", attention)
 
 # %% [markdown]
 # ### Normalization
 #
-# Sums over many layers grow. RMSNorm {cite}`zhang2019rmsnorm` divides each position's vector by its root mean square
-# and multiplies by a learned weight: $y = w \cdot x / \sqrt{\mathrm{mean}(x^2) + \varepsilon}$. The mean is taken over
-# the width, for each position alone.
+# RMSNorm {cite}`zhang2019rmsnorm` divides each position's vector by its root mean square, taken over the width, and
+# multiplies by a learned weight: $y = w \cdot x / \sqrt{\mathrm{mean}(x^2) + \varepsilon}$.
+
 
 # %%
 def rms_norm(x, weight, eps=1e-5):
@@ -109,15 +112,17 @@ def rms_norm(x, weight, eps=1e-5):
     return weight * x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
     ### END SOLUTION
 
+
 # %%
 check("03/rms_norm", rms_norm)
 
 # %% [markdown]
 # ### The feed-forward network
 #
-# Attention mixes positions. The feed-forward network (FFN) works on each position alone. The gated form
-# {cite}`shazeer2020glu` multiplies two projections, of which one passes through SiLU, $x\,\sigma(x)$:
+# It works on each position alone. The gated form {cite}`shazeer2020glu` multiplies two projections, of which one passes
+# through SiLU, $x\,\sigma(x)$:
 # $\mathrm{down}(\mathrm{silu}(\mathrm{gate}\,x) \cdot \mathrm{up}\,x)$.
+
 
 # %%
 def gated_ffn(x, gate, up, down):
@@ -125,6 +130,7 @@ def gated_ffn(x, gate, up, down):
     ### BEGIN SOLUTION
     return down(F.silu(gate(x)) * up(x))
     ### END SOLUTION
+
 
 # %%
 check("03/gated_ffn", gated_ffn)
@@ -136,6 +142,7 @@ check("03/gated_ffn", gated_ffn)
 # normalized copy of it. A decoder is an embedding, the blocks, a last norm, and a head that scores every token of the
 # vocabulary. Positions come in by turning queries and keys (rotary positions, {cite}`su2021roformer`). A small
 # model often uses the embedding matrix again as head; here each has its own, which learns faster in a short run.
+
 
 # %%
 class MyDecoder(nn.Module):
@@ -166,17 +173,15 @@ reference = slmkit.Decoder(config)
 ids = torch.randint(0, lab.vocab, (2, 24))
 with torch.no_grad():
     difference = (MyDecoder(reference)(ids) - reference(ids)).abs().max().item()
-print(f"largest difference between your logits and slmkit's: {difference:.1e}")
-print(f"{slmkit.count_parameters(config).total:,} parameters")
+print(f"{slmkit.count_parameters(config).total:,} parameters; your logits differ from slmkit's by {difference:.1e}")
 assert difference < 1e-3
 
 # %% [markdown]
-# From here on we train `slmkit.Decoder`: the same arithmetic, with PyTorch's fused attention.
-#
 # ### Bits per byte
 #
 # Training minimizes the mean negative log-probability of the next token, in *nats* (natural logarithm). Tokenizers cut
 # a text differently, its bytes stay. So models are compared in bits for each byte.
+
 
 # %%
 def to_bits_per_byte(nats_per_token, tokens, text_bytes):
@@ -184,6 +189,7 @@ def to_bits_per_byte(nats_per_token, tokens, text_bytes):
     ### BEGIN SOLUTION
     return nats_per_token / math.log(2) * tokens / text_bytes
     ### END SOLUTION
+
 
 # %%
 check("03/bits_per_byte", to_bits_per_byte)
@@ -221,10 +227,12 @@ for seed in lab.seeds:
         steps=lab.steps, batch_size=lab.batch, context=lab.context, seed=seed, optimizer="muon", learning_rate=4e-2,
         muon_rate=0.03, schedule="wsd", decay=1.0, final_rate=0.0, evaluate_every=lab.steps // 5, evaluate_tokens=8192,
     )  # fmt: skip
-    history = slmkit.train(model, data, training, progress=False)
+    history = slmkit.train(model, data, training)
     bits = bits_per_byte(model, data.held_out, lab.context, stride=lab.context * 3 // 4)
     runs.append((model, history, bits))
-    print(f"seed {seed}: {history.tokens:,} tokens at {history.tokens_per_second:,.0f} a second, {bits:.3f} bits per byte")
+    print(
+        f"seed {seed}: {history.tokens:,} tokens, {history.tokens_per_second:,.0f} a second, {bits:.3f} bits per byte"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Held-out bits per byte of the decoder against tokens read, one line a seed. The lines fall steeply, then flatten. Dashed horizontal lines mark the n-gram models."}}
 figure, axes = plt.subplots()
@@ -239,20 +247,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The points cover the beginning of the held-out part, the printed numbers all of it. The n-gram models have counted the
-# whole training part. What does counting reach on only those windows that the decoder read?
+# The points cover the beginning of the held-out part, the printed numbers all of it. The n-gram models have counted all
+# training text. What does counting reach on only those windows that the decoder read?
 
 # %%
-def windows_read(training):
-    """The windows of a run, each once: [windows, context]"""
-    batches = Batches(data.train, training.batch_size, training.context, training.seed)
-    steps = min(training.steps, batches.windows // training.batch_size)  # later steps repeat
-    return torch.cat([batches(step)[0] for step in range(steps)])
-
-
-bits = [run[2] for run in runs]
-for seed, ours in zip(lab.seeds, bits):
-    few = NGram(windows_read(replace(training, seed=seed)), lab.orders, lab.vocab)
+for seed, (_, _, ours) in zip(lab.seeds, runs):
+    batches = Batches(data.train, lab.batch, lab.context, seed)
+    once = min(lab.steps, batches.windows // lab.batch)  # later steps repeat
+    few = NGram(torch.cat([batches(step)[0] for step in range(once)]), lab.orders, lab.vocab)
     same_tokens = min(few.bits_per_byte(data.held_out, order) for order in by_order)
     print(f"seed {seed}: decoder {ours:.3f}, best n-gram on the same tokens {same_tokens:.3f}, on all {best_ngram:.3f}")
 print("your guesses:", guess)
@@ -272,13 +274,13 @@ print(tokenizer.decode(written[0].tolist()))
 # ## Verdict
 
 # %%
-made = record("C105", values=bits, against=[best_ngram] * len(bits), unit="bits per byte")
+made = record("C105", [bits for _, _, bits in runs], against=[best_ngram] * len(runs), unit="bits per byte")
 
 # %% [markdown]
 # ## A real small model in the same class
 #
 # SmolLM2-135M-Instruct {cite}`allal2025smollm2` differs from your model in its numbers, not in its parts. The first use
-# fetches it (93 MB, Apache-2.0).
+# fetches it (93 MB, Apache-2.0). Read its answer with care: fluency says nothing about truth.
 
 # %%
 smol, smol_tokenizer = slmkit.pretrained.load()
@@ -286,15 +288,12 @@ print(f"{slmkit.count_parameters(smol.config).total:,} parameters, {smol.config.
 question = [{"role": "user", "content": "What is a small language model? Answer in one sentence."}]
 ids = torch.tensor([slmkit.pretrained.chat_prompt(question, smol_tokenizer)])
 answer = slmkit.generate(smol, ids, lab.words, stop_tokens=slmkit.pretrained.stop_tokens(smol_tokenizer))
-print(smol_tokenizer.decode(answer[0, ids.shape[1]:].tolist()))
+print(smol_tokenizer.decode(answer[0, ids.shape[1] :].tolist()).removesuffix("<|im_end|>"))
 
 # %% [markdown]
-# Read its answer with care: it is fluent, and fluency says nothing about truth.
-#
 # ## To take further
 #
 # 1. Give the embedding a standard deviation of 0.02 (`model.embedding.weight.data.normal_(0, 0.02)`), train again with
 #    the same seeds, and compare the difference with the spread over seeds.
 # 2. From which position in the window on does the decoder win? Plot the bits of a token against its position.
-# 3. **Open.** Mix the two: a share $\lambda$ of the decoder's probability and $1 - \lambda$ of the n-gram's. When does the
-#    mixture beat both, and what does that say about what each has learned?
+# 3. **Open.** Mix the probabilities of both rivals. When does the mixture beat each, and what does that say of them?

@@ -60,11 +60,16 @@ def _lay_over(page: NotebookNode, lab: Path) -> str | None:
         return problem
     for cell, ran in zip(page.cells, notebook.cells):
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+            cell.outputs, cell.execution_count = [o for o in ran.outputs if not _is_progress(o)], ran.execution_count
             for output in cell.outputs:
                 if output.get("metadata") == CARD:  # what `start` showed was the run before this one
                     output.update(data=card(lab.name[:2], profile(), run), metadata={})
     return None
+
+
+def _is_progress(output: NotebookNode) -> bool:
+    """A progress bar rewrites its line again and again; on a page it would stand there in all its states."""
+    return output.get("name") == "stderr" and "\r" in output.get("text", "")
 
 
 def _draws(cell: NotebookNode) -> bool:
