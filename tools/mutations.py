@@ -44,8 +44,8 @@ MODEL = [
         ),
         (
             "heads are cut along the wrong axis",
-            "x.unflatten(-1, (-1, width)).transpose(1, 2)",
-            "x.unflatten(-1, (width, -1)).movedim(-1, 1)",
+            "x.view(x.shape[0], x.shape[1], -1, width).transpose(1, 2)",
+            "x.view(x.shape[0], x.shape[1], width, -1).movedim(-1, 1)",
         ),
         ("heads are joined in reverse", "mixed.to(dtype).transpose(1, 2)", "mixed.to(dtype).flip(1).transpose(1, 2)"),
         ("the latent is not normalized", "self.kv_norm(latent)[:, None]", "latent[:, None]"),
@@ -67,7 +67,7 @@ MODEL = [
         "model/cache.py",
         "model/test_attention.py model/test_generation.py",
         ("a prompt counts as one token", "self.length += time", "self.length += 1"),
-        ("room that is not filled is read", "store[:, :, :end] for store", "store[:, :, : end + 1] for store"),
+        ("room that is not filled is read", "store.narrow(2, 0, end)", "store.narrow(2, 0, end + 1)"),
         ("the last place is refused", "if end > self.capacity", "if end >= self.capacity"),
     ),
     *_in(

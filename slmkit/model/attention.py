@@ -47,7 +47,8 @@ class Attention(nn.Module):
         self.register_buffer("slopes", slopes, persistent=False)
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
-        q, k, v = (split_heads(project(x), self.head_dim) for project in (self.q, self.k, self.v))
+        width = self.head_dim
+        q, k, v = split_heads(self.q(x), width), split_heads(self.k(x), width), split_heads(self.v(x), width)
         if reading.rope is not None:
             q, k = apply_rope(q, reading.rope), apply_rope(k, reading.rope)
         if reading.cache is not None:
@@ -96,7 +97,7 @@ class LatentAttention(nn.Module):
 
 def split_heads(x: Tensor, width: int) -> Tensor:
     """[B, T, heads × width] -> [B, heads, T, width]"""
-    return x.unflatten(-1, (-1, width)).transpose(1, 2)
+    return x.view(x.shape[0], x.shape[1], -1, width).transpose(1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None) -> Tensor:

@@ -28,14 +28,15 @@ class KVCache:
 
     def update(self, layer: int, *new: Tensor) -> tuple[Tensor, ...]:
         """Writes two tensors [batch, heads, time, width] behind `length`; returns views of all tokens so far."""
-        end = self.length + new[0].shape[2]
+        time = new[0].shape[2]
+        end = self.length + time
         if end > self.capacity:
             raise ValueError(f"the cache holds {self.capacity} tokens and {end} are needed; allocate a larger one")
         for store, part in zip(self.layers[layer], new, strict=True):
-            if len(part) != len(store):
+            if part.shape[0] != store.shape[0]:
                 raise ValueError(f"the cache is for a batch of {len(store)}, not {len(part)}")
-            store[:, :, self.length : end] = part
-        return tuple(store[:, :, :end] for store in self.layers[layer])
+            store.narrow(2, self.length, time).copy_(part)
+        return tuple([store.narrow(2, 0, end) for store in self.layers[layer]])
 
     def advance(self, time: int):
         """Counts `time` tokens as read; called once a forward pass, after every layer has written."""

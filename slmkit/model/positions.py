@@ -29,7 +29,9 @@ def apply_rope(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     The tables are rows of `rope_tables`: each [time, rope_dim] or [batch, 1, time, rope_dim]. Elements past rope_dim
     are left as they are.
     """
-    cos, sin = (table.to(x.dtype) for table in tables)
+    cos, sin = tables
+    if cos.dtype != x.dtype:
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     width = cos.shape[-1]
     turning = x if width == x.shape[-1] else x[..., :width]
     # (a, b) -> (a cos - b sin, b cos + a sin): every element meets its partner, half a width away, times its sine.
