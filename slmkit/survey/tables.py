@@ -73,11 +73,13 @@ def claims() -> pandas.DataFrame:
 
 
 def known_records() -> dict[str, dict]:
-    """The labs' records that the book may quote, by claim: the committed ones, else those of the last cpu run here."""
+    """The labs' records with a verdict, by claim: the committed ones, else those of the last cpu run here."""
     found = {}
     for folder in (build_folder() / "records" / "cpu", root() / "book" / "records"):
         for path in sorted(folder.glob("*.json")):
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            made = json.loads(path.read_text(encoding="utf-8"))
+            if not made["verdict"].startswith("none"):
+                found[path.stem] = made
     return found
 
 
