@@ -8,6 +8,12 @@ PROFILE ?= cpu
 WORKERS ?= 2
 run := .venv/bin/python -m
 export PYTHONUNBUFFERED := 1
+# What libraries would otherwise leave in the reader's home.
+export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
+export IPYTHONDIR := $(CURDIR)/build/cache/ipython
+export JUPYTER_CONFIG_DIR := $(CURDIR)/build/cache/jupyter
+export JUPYTER_DATA_DIR := $(CURDIR)/build/cache/jupyter
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/cache/jupyter/runtime
 
 .PHONY: help setup engine book preview test lab bench assignments clean
 
