@@ -87,7 +87,11 @@ def slmkit_eager(model: Decoder, data: TokenData, baton: Baton):
 def bare_loop(model, data: TokenData, baton: Baton):
     """What one writes by hand around LlamaForCausalLM, in fp32."""
     batches, step = Batches(data.train, BATCH, CONTEXT), 0
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, BETA2), weight_decay=DECAY, fused=True)
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": DECAY},
+        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, BETA2), fused=True)
     model.train()
     while True:
         inputs, targets = batches(step)

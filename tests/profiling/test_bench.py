@@ -60,8 +60,7 @@ def test_contestants_take_turns_and_learn_the_same(names):
         assert 0 < one.turns.median < 60
         assert one.first > 0
     mine, other = (results[name].bits for name in names)
-    # The one difference is decay on the norms' weights; three steps of one batch less, or of other batches, show.
-    assert abs(mine - other) < 2e-3
+    assert abs(mine - other) < 1e-4  # other batches, another decay or a target less in each row would show
 
 
 def test_a_contestant_that_fails_says_why(monkeypatch):
