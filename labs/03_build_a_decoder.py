@@ -37,7 +37,7 @@ from slmkit.model.positions import apply_rope, rope_tables
 lab = start("03", profiles={
     "smoke": {"corpus": "tinyworld", "vocab": 512, "d_model": 64, "layers": 1, "context": 64, "batch": 8, "steps": 30,
               "orders": 3, "words": 8, "seeds": (0, 1)},
-    "cpu": {"corpus": "speeches", "vocab": 4096, "d_model": 160, "layers": 2, "context": 128, "batch": 8, "steps": 900,
+    "cpu": {"corpus": "speeches", "vocab": 4096, "d_model": 160, "layers": 2, "context": 128, "batch": 8, "steps": 850,
             "orders": 5, "words": 60, "seeds": (0,)},
     "full": {"corpus": "speeches", "vocab": 4096, "d_model": 192, "layers": 3, "context": 128, "batch": 8, "steps": 4500,
              "orders": 5, "words": 200, "seeds": (0, 1, 2)},

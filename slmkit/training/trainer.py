@@ -24,7 +24,7 @@ from slmkit.training.optimizers import optimizers
 from slmkit.training.processes import Processes
 from slmkit.training.schedules import learning_rate, share
 
-WORTH_COMPILING = 5e12  # FLOPs of a run; below, compiling (10 to 20 seconds on a CPU) takes longer than it saves
+WORTH_COMPILING = 1e13  # FLOPs of a run; below, compiling (20 to 30 seconds on a CPU) takes longer than it saves
 
 BAR_DELAY = 3  # seconds; a shorter run shows no bar
 
