@@ -1,6 +1,7 @@
 """A corpus with its tokenizer and packed tokens, made on first use and kept under `build/`."""
 
 import hashlib
+import os
 import shutil
 
 import tokenizers
@@ -24,11 +25,17 @@ def prepare(corpus: str | Corpus, vocab_size: int) -> tuple[Tokenizer, TokenData
             digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     folder = build_folder() / "data" / f"{corpus.name}-{vocab_size}-{digest.hexdigest()[:12]}"
     if not folder.exists():
-        partial = folder.with_name(folder.name + ".partial")
+        # Each process prepares in a folder of its own; the first one to finish gives it the name.
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         tokenizer = Tokenizer.train(corpus.train, vocab_size)
         pack_corpus(corpus, tokenizer, partial)
         tokenizer.save(partial / "tokenizer.json")
-        partial.replace(folder)
+        try:
+            partial.replace(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            shutil.rmtree(partial)
     rows = (open_row(folder / f"{part}.safetensors") for part in ("train", "held_out"))
     return Tokenizer.load(folder / "tokenizer.json"), TokenData(*rows)

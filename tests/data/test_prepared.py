@@ -1,5 +1,7 @@
 """Prepared corpora: made once, made anew when the text changes, never half."""
 
+import multiprocessing
+
 import pytest
 import torch
 
@@ -45,3 +47,16 @@ def test_what_a_kill_left_is_not_used(monkeypatch, tmp_path):
             prepare(corpus("the sea the sea"), 270)
     _, data = prepare(corpus("the sea the sea"), 270)
     assert len(data.train) > 1
+
+
+def test_two_processes_may_prepare_at_once(tmp_path):
+    text = corpus(*(f"the sea {i} " * 300 for i in range(300)))
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=prepare, args=(text, 300)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len(list((tmp_path / "data").iterdir())) == 1
+    assert len(prepare(text, 300)[1].train) > 1000
