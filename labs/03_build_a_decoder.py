@@ -267,7 +267,8 @@ print("your guesses:", guess)
 # %%
 prompt = "My fellow citizens, the state of our Union"
 start_ids = torch.tensor([tokenizer.encode(prompt)], device=lab.device)
-written = slmkit.generate(runs[0][0], start_ids, lab.words, temperature=0.7, top_p=0.9, seed=1)
+room = lab.context - start_ids.shape[1]  # the window is all that the model can read
+written = slmkit.generate(runs[0][0], start_ids, room, temperature=0.7, top_p=0.9, seed=1)
 print(tokenizer.decode(written[0].tolist()))
 
 # %% [markdown]
