@@ -141,7 +141,7 @@ check("03/gated_ffn", gated_ffn)
 # A *block* adds attention's result to its input, then the FFN's: two steps on a *residual stream*, each reading a
 # normalized copy of it. A decoder is an embedding, the blocks, a last norm, and a head that scores every token of the
 # vocabulary. Positions come in by turning queries and keys (rotary positions, {cite}`su2021roformer`). A small
-# model often uses the embedding matrix again as head; here each has its own, which learns faster in a short run.
+# model often uses the embedding matrix again as head; here the head has a matrix of its own.
 
 
 # %%
@@ -212,11 +212,11 @@ print("bits per byte by order:", {order: round(bits, 3) for order, bits in by_or
 # %% [markdown]
 # ### Train
 #
-# Two choices matter here more than any detail of the architecture:
+# Two choices to know before the run:
 # - **The size of the embedding at the start.** Many published models begin with a standard deviation of 0.02, and a
 #   short run is over before it has grown. `slmkit` starts so that the input has a size of about one.
 # - **The optimizer.** AdamW scales the step of each number on its own. Muon {cite}`jordan2024muon` makes each matrix of
-#   a block step equally far in all of its directions, and gets further per token in short runs.
+#   a block step equally far in all of its directions; its authors report fewer tokens to the same loss.
 
 # %%
 runs = []

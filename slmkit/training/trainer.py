@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -78,12 +79,8 @@ def _step(loss_of, owners: list, batches: Batches, config: TrainingConfig, step:
     total = torch.zeros((), device=device)
     for i, rows in enumerate(parts):
         inputs, targets = (x.to(device, non_blocking=True) for x in batches(step, rows))
-        if i + 1 < len(parts):
-            with team.local(loss_of):
-                loss = loss_of(inputs, targets) / len(parts)  # parts are equally long, so their mean is the mean
-                loss.backward()
-        else:
-            loss = loss_of(inputs, targets) / len(parts)
+        with team.local(loss_of) if i + 1 < len(parts) else nullcontext():
+            loss = loss_of(inputs, targets) / len(parts)  # parts are equally long, so their mean is the mean
             loss.backward()
         total += loss.detach()
     norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf).item()
@@ -91,8 +88,8 @@ def _step(loss_of, owners: list, batches: Batches, config: TrainingConfig, step:
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise FloatingPointError(
             f"the loss is {loss} and the gradient's norm {norm} at step {step}, with learning rate "
-            f"{learning_rate(config, step):.2e}; try a "
-            "lower learning_rate, a longer warmup or clip = 1.0. The weights are as before this step"
+            f"{learning_rate(config, step):.2e}; try a lower learning_rate, a longer warmup or clip = 1.0. "
+            "The weights are as before this step"
         )
     for group in groups:
         group["lr"] = group["peak"] * share(config, step)
