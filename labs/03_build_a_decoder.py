@@ -225,9 +225,9 @@ for seed in lab.seeds:
     model = slmkit.Decoder(config).to(lab.device)
     training = slmkit.TrainingConfig(
         steps=lab.steps, batch_size=lab.batch, context=lab.context, seed=seed, optimizer="muon", learning_rate=4e-2,
-        muon_rate=0.03, schedule="wsd", decay=1.0, final_rate=0.0, evaluate_every=lab.steps // 5, evaluate_tokens=8192,
+        muon_rate=0.03, schedule="wsd", decay=1.0, final_rate=0.0, evaluate_every=lab.steps // 5, evaluate_tokens=8192, checkpoint_every=500,
     )  # fmt: skip
-    history = slmkit.train(model, data, training)
+    history = lab.train(model, data, training)  # slmkit.train, kept for the next run
     bits = bits_per_byte(model, data.held_out, lab.context, stride=lab.context * 3 // 4)
     runs.append((model, history, bits))
     print(

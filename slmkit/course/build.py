@@ -1,7 +1,8 @@
 """From text lab to executed notebook: `python -m slmkit.course.build --profile cpu`.
 
 Runs the labs whose notebook is missing or stale, several at a time with one thread each, and says how far it is.
-A notebook is written when its lab has run to the end; the first lab that fails stops the build.
+A notebook is written when its lab has run to the end; the first lab that fails stops the build and leaves its cells
+so far beside, as NN_name.failed.ipynb. What it had trained is kept too (`lab.train`).
 """
 
 import argparse
@@ -61,7 +62,9 @@ async def run(lab: Path, profile: str, threads: bool = False):
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     notebook, began, target = prepare(lab, profile), time.monotonic(), executed(lab, profile)
+    failed = target.with_suffix(".failed.ipynb")
     target.parent.mkdir(parents=True, exist_ok=True)
+    failed.unlink(missing_ok=True)
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     at = 0
 
@@ -79,8 +82,10 @@ async def run(lab: Path, profile: str, threads: bool = False):
     try:
         await client.async_execute(env=os.environ | _environment(profile, target.parent, threads))
     except CellExecutionError as error:
+        write(notebook, failed)
         raise LabFailed(_failure(lab, profile, code, at, f"{error.ename}: {ANSI.sub('', error.evalue)}")) from None
     except DeadKernelError:
+        write(notebook, failed)
         raise LabFailed(_failure(lab, profile, code, at, "the process died; out of memory?")) from None
     run_file = target.parent / f"{lab.name[:2]}.json"
     if not run_file.is_file():
@@ -135,6 +140,7 @@ def _failure(lab: Path, profile: str, code: list[int], at: int, error: str) -> s
     shown = "\n".join(f"    {line}" for line in cell.splitlines()[:12])
     return (
         f"labs/{lab.name} stopped in code cell {at} of {len(code)}:\n{shown}\n{error}\n"
+        f"Its cells so far: {executed(lab, profile).with_suffix('.failed.ipynb')}\n"
         f"Repeat it: make lab LAB={lab.name[:2]} PROFILE={profile}"
     )
 

@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from slmkit.course import machine, style
 from slmkit.course.checking import Short
+from slmkit.data.packing import TokenData
+from slmkit.model.decoder import Decoder
 from slmkit.paths import build_folder
+from slmkit.training.config import TrainingConfig
+from slmkit.training.history import History
+from slmkit.training.kept import run_folder
+from slmkit.training.trainer import train
 
 PROFILES = ("smoke", "cpu", "full")
 CARD = {"slmkit": "card"}  # marks the output that the site replaces with the card of the run that made the page
@@ -29,12 +36,21 @@ class Lab:
 
     def __init__(self, number: str, profile: str, device: torch.device, table: dict[str, Any]):
         self.number, self.profile, self.device, self.table = number, profile, device, table
+        self.kept_s = 0.0  # processor seconds of training that this run took from an earlier one
 
     def __getattr__(self, name: str):
         table = self.__dict__.get("table", {})
         if name in table:
             return table[name]
         raise AttributeError(f"lab has no {name!r}; its table has {', '.join(table) or 'no entries'}")
+
+    def train(self, model: Decoder, data: TokenData, config: TrainingConfig) -> History:
+        """`slmkit.train`, once: the run is kept under `build/models` and read back when the lab runs again."""
+        folder = run_folder(model, data, config)
+        with FileLock(folder.with_suffix(".lock")):  # another lab may be training the same model
+            history = train(model, data, config, folder)
+        self.kept_s += history.earlier_cpu_seconds
+        return history
 
     def __repr__(self):
         return f"Lab({self.number!r}, profile={self.profile!r}, {self.table})"
@@ -87,6 +103,8 @@ def card(number: str, profile: str, run: dict | None) -> dict[str, str]:
     rows = {"Lab": f"{number}, profile {profile}"}
     if run:
         rows["Time"] = f"{duration(run['cpu_s'])} of processor time, {duration(run['wall_s'])} by the clock"
+        if kept := run.get("kept_s"):
+            rows["Time"] += f"; {duration(kept)} of training more, kept from an earlier run"
         rows["Memory"] = f"{run['peak_mb']} MB at the peak"
         rows["Measured"] = f"{run['date']}, {machine.in_words(run['machine'])}"
     else:
@@ -130,7 +148,7 @@ def _keep_usage(lab: Lab):
 
     def write(*_):
         with open(path + ".part", "w") as file:
-            json.dump(known | machine.usage(), file, indent=1)
+            json.dump(known | machine.usage() | {"kept_s": round(lab.kept_s, 1)}, file, indent=1)
         os.replace(path + ".part", path)
 
     shell.events.register("post_run_cell", write)

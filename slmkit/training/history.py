@@ -19,6 +19,7 @@ class History:
     tokens: int = 0  # trained on, all processes together
     seconds: float = 0.0  # in training steps, evaluation and checkpoints not counted
     cpu_seconds: float = 0.0  # the same, processor time of all this process's threads
+    earlier_cpu_seconds: float = 0.0  # the part of cpu_seconds that a run before this one has spent
     path: Path | None = None
 
     @property
@@ -49,6 +50,7 @@ class History:
         partial.replace(history.path)
         for line in kept:
             history._note(**line)
+        history.earlier_cpu_seconds = history.cpu_seconds
         return history
 
     def add(self, step: int, loss: float, norm: float, rate: float, tokens: int, started: tuple[float, float]):
