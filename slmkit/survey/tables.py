@@ -21,13 +21,18 @@ WHOLE = {
 }  # fmt: skip
 
 
-def models() -> pandas.DataFrame:
+def models(since: bool = False) -> pandas.DataFrame:
     """One row for each model: what the survey lists, what was published, and the exact parameter count.
 
     `in_v1` and `in_v3_table` (yes or no) say in which version's table it stands; the columns `survey_…` hold what the
-    survey printed where that differs in kind from what was published.
+    survey printed where that differs in kind from what was published. With `since`, the models that came after the
+    survey follow, in the same columns.
     """
-    return _read("models")
+    if not since:
+        return _read("models")
+    import pandas
+
+    return pandas.concat([_read("models"), _read("models_since")], ignore_index=True)
 
 
 def datasets() -> pandas.DataFrame:

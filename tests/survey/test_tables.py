@@ -22,6 +22,15 @@ def test_tables_have_their_rows():
     assert {"prefill", "decode"} <= set(survey.runtime().phase)
 
 
+def test_the_models_that_came_after_follow_in_the_same_columns():
+    survey_s, all_of_them = survey.models(), survey.models(since=True)
+    assert len(all_of_them) == 73 + 55
+    assert list(all_of_them.columns) == list(survey_s.columns)
+    assert all_of_them.name.is_unique
+    assert all_of_them.name[:73].equals(survey_s.name)
+    assert str(all_of_them.params_exact.dtype) == "Int64"
+
+
 def test_a_caller_may_change_its_table():
     table = survey.models()
     table.loc[0, "name"] = "changed"
