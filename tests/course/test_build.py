@@ -60,7 +60,7 @@ def test_a_lab_runs_once_and_again_when_it_has_changed(clone, capfd):
     assert build.stale(lab, "smoke") == "its measurements are missing"
 
 
-def test_a_failing_lab_stops_the_build_and_leaves_no_notebook(clone, capfd):
+def test_a_failing_lab_stops_the_build_and_leaves_its_cells_so_far(clone, capfd):
     (clone / "labs" / "97_bad.py").write_text(BAD)
     assert build.main(["--profile", "smoke", "--workers", "1"]) == 1
     said = capfd.readouterr()
@@ -69,7 +69,15 @@ def test_a_failing_lab_stops_the_build_and_leaves_no_notebook(clone, capfd):
         assert part in said.err
     assert "Traceback" not in said.err
     assert "98_tiny: cell" not in said.out, "the build went on"
-    assert not list((clone / "build").rglob("*.ipynb"))
+    left = list((clone / "build").rglob("*.ipynb"))
+    assert [path.name for path in left] == ["97_bad.failed.ipynb"]
+    assert str(left[0]) in said.err
+    so_far = nbformat.read(left[0], as_version=4)
+    assert so_far.cells[-1].outputs[-1].ename == "ValueError", "the cells so far show what happened"
+
+    (clone / "labs" / "97_bad.py").write_text(GOOD.replace("98", "97"))
+    assert build.main(["--profile", "smoke", "--workers", "1"]) == 0
+    assert not left[0].exists(), "a failed notebook goes when its lab runs to the end"
 
 
 def test_a_lab_that_never_starts_is_told_so(clone, capfd):
