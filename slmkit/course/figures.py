@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmkit.course import style
+from slmkit.course import figures_survey, figures_trends, style
 from slmkit.survey import statistics
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ FIGURES = {
     "release_pace": release_pace,
     "recipe_by_year": recipe_by_year,
     "decoder": decoder,
+    **figures_survey.FIGURES,
+    **figures_trends.FIGURES,
 }
 
 
