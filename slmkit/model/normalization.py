@@ -11,16 +11,21 @@ class Norm(nn.Module):
     """Normalizes the last axis of [..., width]; the shape stays.
 
     LayerNorm subtracts the mean and divides by the standard deviation; RMSNorm only divides by the root mean square.
-    Either may have no weight (OLMo), and Gemma stores the weight as its distance from 1.
+    Either may have no weight (OLMo), and Gemma stores the weight as its distance from 1. `plain`: no weight here,
+    whatever the other norms have.
     """
 
-    def __init__(self, config: ModelConfig, width: int | None = None):
+    def __init__(self, config: ModelConfig, width: int | None = None, *, eps: float | None = None, plain: bool = False):
         super().__init__()
-        width = width or config.d_model
-        self.kind, self.eps, self.unit_offset = config.norm, config.norm_eps, config.norm_unit_offset
-        start = torch.zeros if config.norm_unit_offset else torch.ones
-        self.weight = nn.Parameter(start(width)) if config.norm_weight else None
-        self.bias = nn.Parameter(torch.zeros(width)) if config.norm_bias else None
+        width, weighted = width or config.d_model, config.norm_weight and not plain
+        self.kind, self.eps, self.unit_offset = (
+            config.norm,
+            eps or config.norm_eps,
+            config.norm_unit_offset and weighted,
+        )
+        start = torch.zeros if self.unit_offset else torch.ones
+        self.weight = nn.Parameter(start(width)) if weighted else None
+        self.bias = nn.Parameter(torch.zeros(width)) if config.norm_bias and weighted else None
         self.width = (width,)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -167,7 +167,18 @@ CACHED = {
     "shared blocks": {"sharing": "block_pairs"}, "shared FFN": {"sharing": "ffn_all"},
     "parallel": {"block": "parallel"},
     "yarn": {"rope_scaling": RopeScaling("yarn", 2.0, 8)}, "layer-wise": {"n_heads": (2, 4), "head_dim": 6},
-    "MLA window": MLA | {"window": 3},
+    "MLA window": MLA | {"window": 3}, "capped": {"score_cap": 2.0, "logit_cap": 3.0},
+    "MLA capped": MLA | {"score_cap": 2.0}, "capped ALiBi": {"score_cap": 2.0, "positions": "alibi"},
+    "norms on heads": {"qk_norm": "head"}, "plain norms on heads": {"qk_norm": "head_plain", "n_kv_heads": 2},
+    "full norms": {"qk_norm": "full", "n_kv_heads": 2, "n_heads": (2, 4), "head_dim": 6},
+    "Gemma-3": {"norm_placement": "both", "rope_theta": (100.0, 1e4), "window": (3, None), "qk_norm": "head",
+                "rope_scaling": (None, RopeScaling("linear", 2.0)), "norm_unit_offset": True},
+    "no positions in one layer": {"rope_theta": (100.0, None)}, "scaled": {"residual_scale": 0.3, "logit_scale": 0.5},
+    "OPT-350M": {"positions": "learned", "position_offset": 2, "embedding_width": 10,
+                 "norm_placement": "after_residual", "norm": "layernorm"},
+    "norm on the embedding": {"embedding_norm": True}, "OLMo-2": {"norm_placement": "post", "qk_norm": "full"},
+    "longrope": {"rope_scaling": RopeScaling("longrope", 2.0, 8, short_factors=(1.0, 1.1, 1.2),
+                                             long_factors=(1.0, 2.0, 3.0))},
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from slmkit import Decoder, ModelConfig, count_parameters, flops_per_token, kv_cache_bytes
-from slmkit.config import BLOCKS, FFNS, NORMS, POSITIONS, SHARINGS
+from slmkit.config import ACTIVATIONS, BLOCKS, FFNS, NORM_PLACEMENTS, NORMS, POSITIONS, QK_NORMS, SHARINGS
 from slmkit.model.cache import KVCache
 from slmkit.model.counting import activation_bytes, flops_by_part, weight_bytes
 
@@ -32,10 +32,19 @@ def configs(draw):
         d_ff=draw(st.one_of(st.none(), widths, st.tuples(*[widths] * n_layers))), positions=some(POSITIONS),
         ffn=some(FFNS), norm=some(NORMS), block=some(BLOCKS), sharing=some(SHARINGS), tied_embeddings=draw(flag),
         qkv_bias=draw(flag), out_bias=draw(flag), ffn_bias=draw(flag), norm_weight=draw(flag), max_context=9,
-        window=some([None, 2]),
-    )  # fmt: skip
+        window=some([None, 2]), activation=some(ACTIVATIONS), qk_norm=None if latent else some([None, *QK_NORMS]),
+        embedding_norm=draw(flag), embedding_width=some([None, 10]), head_bias=draw(flag), position_offset=some([0, 2]),
+        norm_placement=some(NORM_PLACEMENTS), score_cap=some([None, 3.0]), logit_scale=some([1.0, 0.5]),
+        norm_unit_offset=draw(flag), residual_scale=some([1.0, 0.3]),
+    ) | (latent or {})  # fmt: skip
+    # What excludes one another, put right, so that few draws are lost.
+    values["head_bias"] &= not values["tied_embeddings"]
+    values["norm_unit_offset"] &= values["norm_weight"]
+    values["position_offset"] *= values["positions"] == "learned"
+    if values["block"] != "sequential":
+        values["norm_placement"] = "pre"
     try:
-        return ModelConfig(**values | (latent or {}))
+        return ModelConfig(**values)
     except ValueError:
         assume(False)
 
@@ -49,11 +58,13 @@ def built(config):
 @given(configs())
 def test_counts_equal_the_built_model_part_by_part(config):
     model, count = built(config), count_parameters(config)
-    parts = dict.fromkeys(("token_embedding", "position_embedding", "head", "attention", "ffn", "norm"), 0)
+    parts = dict.fromkeys(("token_embedding", "position_embedding", "head", "attention", "ffn", "norm", "ends"), 0)
     for name, parameter in model.named_parameters():
         part = "norm" if "norm" in name else name.split(".")[0]
         if part == "blocks":
             part = name.split(".")[2]
+        elif part in ("embedding_in", "embedding_out") or name == "head.bias":
+            part = "ends"
         parts["token_embedding" if part == "embedding" else part] += parameter.numel()
     assert parts == {name: getattr(count, name) for name in parts}
     assert count.total == sum(p.numel() for p in model.parameters()) == count.embedding + count.non_embedding
@@ -73,6 +84,8 @@ SHAPES = {
     "llama": dict(n_kv_heads=2), "gpt2": dict(ffn="standard", positions="learned", norm="layernorm", ffn_bias=True),
     "layer-wise": dict(d_ff=(8, 16, 40), n_heads=(2, 4, 6), head_dim=8), "shared": dict(sharing="ffn_all"),
     "mla": MLA, "mla with q rank": MLA | dict(q_lora_rank=5), "biased": dict(qkv_bias=True, out_bias=True),
+    "narrow": dict(embedding_width=10), "narrow, own head": dict(embedding_width=10, tied_embeddings=False),
+    "capped": dict(score_cap=4.0, qk_norm="full"),
 }  # fmt: skip
 
 

@@ -81,10 +81,11 @@ def test_activations():
     torch.testing.assert_close(ACTIVATION["gelu_tanh"](x), 0.5 * x * (1 + inner.tanh()))
     torch.testing.assert_close(ACTIVATION["silu"](x), x / (1 + (-x).exp()))
     torch.testing.assert_close(ACTIVATION["relu"](x), x * (x > 0))
+    torch.testing.assert_close(ACTIVATION["relu2"](x), x * x * (x > 0))
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "silu"])
+@pytest.mark.parametrize("activation", ["relu", "relu2", "gelu", "gelu_tanh", "silu"])
 @pytest.mark.parametrize("kind", ["standard", "gated"])
 def test_feed_forward(kind, activation, bias):
     torch.manual_seed(0)

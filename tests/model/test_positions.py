@@ -147,9 +147,7 @@ def test_relative_positions_do_not_see_where_the_text_begins(positions):
     x = torch.randn(1, 5, 32, dtype=torch.float64)
 
     def read(start):
-        rope = (
-            None if model.rope_cos is None else (model.rope_cos[start : start + 5], model.rope_sin[start : start + 5])
-        )
+        rope = model.ropes[0].at(slice(start, start + 5)) if model.ropes else None
         return block(x, Reading(rope, None, None), 0)
 
     torch.testing.assert_close(read(0), read(20), rtol=1e-5, atol=1e-5)
