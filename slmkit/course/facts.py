@@ -8,8 +8,9 @@ from functools import partial
 
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
-from slmkit.survey import statistics, zoo
+from slmkit.survey import evidence, statistics, zoo
 from slmkit.survey.tables import rows
+from slmkit.survey.verdicts import bounds, digits
 
 REAL = "SmolLM2-135M"  # the published model that the labs load
 
@@ -45,10 +46,10 @@ def millions(count: float) -> str:
 
 
 def _decided(claim: str, part: str) -> str:
-    """The value or the verdict of a claim that the survey's own tables decide."""
-    row = next(row for row in rows("claims") if row["id"] == claim)
-    value = statistics.STATISTICS[claim]()
-    return f"{value:.3g}" if part == "value" else statistics.verdict(value, row)
+    """The value, the interval or the verdict of a claim that the survey's own tables decide."""
+    estimate, verdict = evidence.decide(claim)
+    texts = {"value": digits(estimate.value), "interval": bounds(estimate.low, estimate.high) or "exact"}
+    return (texts | {"verdict": verdict})[part]
 
 
 def _recipe(part: str) -> str:
@@ -85,7 +86,7 @@ FACTS: dict[str, Callable[[], str]] = {
     "claims.total": lambda: str(len(rows("claims"))),
     "claims.insights": lambda: str(len({row["number"] for row in rows("claims") if row["mark"] == "K"})),
     "claims.problems": lambda: str(sum(row["problem"] != "" for row in rows("claims"))),
-    "claims.decided_by_tables": lambda: str(len(statistics.STATISTICS)),
+    "claims.decided_by_tables": lambda: str(len(evidence.DECIDED)),
     "zoo.buildable": lambda: str(len(zoo.available()) - len(zoo.BESIDE)),
     "smollm2.parameters": lambda: f"{count_parameters(zoo.config(REAL)).total:,}",
     "smollm2.layers": lambda: str(zoo.config(REAL).n_layers),
@@ -93,6 +94,8 @@ FACTS: dict[str, Callable[[], str]] = {
     "smollm2.cache_2048": lambda: f"{kv_cache_bytes(zoo.config(REAL), 2048) / 1e6:.0f} MB",
     "labs.count": lambda: str(len(list((root() / "labs").glob("[0-9][0-9]_*.py")))),
 }
-for _id in statistics.STATISTICS:
-    for _part in ("value", "verdict"):
+FACTS |= {f"claim.{row['id']}.survey": partial(_claim, row["id"], "survey_value")
+          for row in rows("claims") if row["survey_value"]}  # fmt: skip
+for _id in evidence.DECIDED:
+    for _part in ("value", "interval", "verdict"):
         FACTS[f"claim.{_id}.{_part}"] = partial(_decided, _id, _part)

@@ -15,26 +15,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from slmkit.course import machine
 from slmkit.course.checking import Short
 from slmkit.course.lab import current
 from slmkit.paths import build_folder, root
 from slmkit.survey.tables import rows
+from slmkit.survey.verdicts import NOT_TESTABLE, interval, judge
 
-REPRODUCED, UNCLEAR, CONTRADICTED = "reproduced", "not distinguishable at this scale", "contradicted"
-OWN_DATA, NOT_TESTABLE, NO_VERDICT = "the survey's own data disagrees", "not testable here", "none: a smoke run"
-RULES = ("above", "below", "equal")
+NO_VERDICT = "none: a smoke run"
 EXACT = ("statistics", "computed")  # kinds of claim whose one value has no spread
 FEWEST_SEEDS = 3
 TOO_FEW = f"none: a verdict needs {FEWEST_SEEDS} seeds"
-
-# Student's t, 97.5% point, for 1 to 30 degrees of freedom; beyond, the expansion in 1/df around the normal's 1.96.
-T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 
 class RecordError(Short, ValueError):
@@ -72,40 +65,6 @@ def record(
     _write(build_folder() / "records" / profile / f"{claim_id}.json", made)
     print(in_words(made))
     return made
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95% interval of the mean of independent `values` (Student's t); one value gives the whole line."""
-    if len(values) < 2:
-        return -math.inf, math.inf
-    df = len(values) - 1
-    t = T[df - 1] if df <= len(T) else 1.96 + 2.372 / df + 2.823 / df**2
-    half = t * stdev(values) / math.sqrt(len(values))
-    return fmean(values) - half, fmean(values) + half
-
-
-def verdict(low: float, high: float, rule: str, expected: float, tolerance: float = 0.0) -> str:
-    """What the interval [low, high] of the effect says of a claim.
-
-    `above` (`below`): reproduced when the whole interval is above expected + tolerance (below expected - tolerance),
-    contradicted when it is wholly below expected - tolerance (above expected + tolerance). `equal`: reproduced when
-    the whole interval is within `tolerance` of `expected`, contradicted when it is wholly outside. Otherwise the
-    measurement cannot tell.
-    """
-    if rule not in RULES:
-        raise RecordError(f"the rule is {rule!r}; it must be one of {', '.join(RULES)}")
-    if not low <= high or not tolerance >= 0 or not math.isfinite(expected):
-        raise RecordError(f"cannot judge the interval [{low}, {high}] against {expected} ± {tolerance}")
-    bottom, top = expected - tolerance, expected + tolerance
-    if rule == "below":
-        low, high, bottom, top = -high, -low, -top, -bottom
-    if rule == "equal":
-        if bottom <= low and high <= top:
-            return REPRODUCED
-        return CONTRADICTED if high < bottom or low > top else UNCLEAR
-    if low > top:
-        return REPRODUCED
-    return CONTRADICTED if high < bottom else UNCLEAR
 
 
 def in_words(made: dict) -> str:
@@ -181,9 +140,10 @@ def _judge(claim: dict, effects: list[float], profile: str) -> dict:
     enough = len(effects) >= FEWEST_SEEDS
     effect = fmean(effects)
     low, high = (effect, effect) if exact else interval(effects)
-    found = verdict(low, high, claim["rule"], claim["expected"], claim["tolerance"])
-    if claim["kind"] == "statistics" and found == CONTRADICTED:
-        found = OWN_DATA
+    try:
+        found = judge(claim, low, high)
+    except ValueError as error:
+        raise RecordError(f"{claim['id']}: {error}") from None
     spread = None if exact or len(effects) < 2 else [low, high]
     return {"effect": effect, "interval": spread, "seeds_used": 0 if exact else len(effects),
             "verdict": NO_VERDICT if profile == "smoke" else found if exact or enough else TOO_FEW}  # fmt: skip

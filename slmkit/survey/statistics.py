@@ -1,4 +1,4 @@
-"""Numbers that the survey's own tables give, and what they say about its claims.
+"""What the survey's tables hold: models listed, pace, the typical recipe, uses of data sets.
 
 Dates are months, "2024-02"; half-years are written "2024 H1". `edition` is "v1" or "v3": the table of that version.
 """
@@ -82,25 +82,3 @@ def dataset_uses(name: str, year: int) -> int:
 def open_datasets() -> int:
     """Open pre-training sets that some model of the survey used."""
     return sum(any(int(row[f"uses_{year}"] or 0) for year in (2022, 2023, 2024)) for row in rows("datasets"))
-
-
-# Claims that these tables decide, by id.
-STATISTICS = {
-    "C5": lambda: len(listed("v3")),
-    "C7": tuned,
-    "C9": growth,
-    "C10": lambda: len(listed("v1")),
-    "C30": open_datasets,
-    "C32": lambda: dataset_uses("The Pile", 2024),
-}
-
-
-def verdict(value: float, claim) -> str:
-    """The verdict on a number without spread, from the claim's `rule`, `expected` and `tolerance`."""
-    expected, tolerance = float(claim["expected"]), float(claim["tolerance"] or 0)
-    holds = {
-        "above": value > expected + tolerance,
-        "below": value < expected - tolerance,
-        "equal": abs(value - expected) <= tolerance,
-    }[claim["rule"]]
-    return "reproduced" if holds else "the survey's own data disagrees"

@@ -57,24 +57,30 @@ def claims() -> pandas.DataFrame:
     """One row for each claim: number, mark, section, statement, kind, lab, metric and the rule for its verdict.
 
     `mark` is K for a boxed insight, Q for a statement with a number, ! for one that something contradicts; `problem`
-    says what. `value` and `verdict` are recomputed here where the survey's own tables decide; for the others they come
-    from the labs' records, and are empty where there is none.
+    says what. `value`, `interval` and `verdict` are recomputed here where the survey's own tables decide; for the
+    others they come from the labs' records, and are empty where there is none. An exact value has no interval.
     """
-    from slmkit.survey import statistics
-
     frame = _read("claims", text="object").astype({"number": int})
-    for claim, record in known_records().items():
-        effect = record["effect"]
-        frame.loc[frame.id == claim, ["value", "verdict"]] = [
-            "" if effect is None else f"{effect:.4g}",
-            record["verdict"],
-        ]
-    for claim, recompute in statistics.STATISTICS.items():
-        row = frame.id == claim
-        value = recompute()
-        frame.loc[row, "value"] = f"{value:g}"
-        frame.loc[row, "verdict"] = statistics.verdict(value, frame[row].iloc[0])
+    frame.insert(list(frame.columns).index("verdict"), "interval", "")
+    for claim, found in findings().items():
+        frame.loc[frame.id == claim, list(found)] = list(found.values())
     return frame
+
+
+def findings() -> dict[str, dict[str, str]]:
+    """`value`, `interval` and `verdict` as texts, by claim, from the survey's tables and the labs' records."""
+    from slmkit.survey import evidence
+    from slmkit.survey.verdicts import bounds, digits
+
+    found = {}
+    for claim, record in known_records().items():
+        value = "" if record["effect"] is None else digits(record["effect"])
+        interval = bounds(*record["interval"]) if record.get("interval") else ""
+        found[claim] = {"value": value, "interval": interval, "verdict": record["verdict"]}
+    for claim in evidence.DECIDED:
+        (value, low, high), verdict = evidence.decide(claim)
+        found[claim] = {"value": digits(value), "interval": bounds(low, high), "verdict": verdict}
+    return found
 
 
 def known_records() -> dict[str, dict]:
