@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slmkit.course import style
 from slmkit.survey import trends
+from slmkit.survey.evidence import capability
 
 if TYPE_CHECKING:
     import pandas
@@ -29,19 +30,20 @@ DOMAINS = ("commonsense", "problem solving", "mathematics")
 
 
 def architecture_shares(shares: dict[str, dict[str, dict[str, float]]]) -> Figure:
-    """Figure 2a as bars: {axis: {"survey": {option: percent}, "published": {…}}}."""
+    """Figure 2a as bars: {axis: {"survey": {option: percent}, "published": {…}}}; options may be left out."""
     import matplotlib.pyplot as plt
 
     style.settings()
-    heights = [len(both["survey"]) for both in shares.values()]
+    met = {name: [o for o in trends.AXES[name] if any(o in found for found in both.values())]
+           for name, both in shares.items()}  # fmt: skip
+    heights = [len(options) for options in met.values()]
     figure, axes = plt.subplots(
         len(shares), 1, figsize=(4.8, 0.3 * sum(heights) + 1.6), height_ratios=heights, sharex=True
     )
-    for axis, (name, both) in zip(axes, shares.items()):
-        options = list(both["survey"])
-        for shift, way, colour, hatch, label in ((-0.2, "survey", ORANGE, "//", "as the survey counts"),
-                                                 (0.2, "published", BLUE, "", "as published")):  # fmt: skip
-            values = [both[way][option] for option in options]
+    looks = ((-0.2, "survey", ORANGE, "//", "as the survey counts"), (0.2, "published", BLUE, "", "as published"))
+    for axis, (name, options) in zip(axes, met.items()):
+        for shift, way, colour, hatch, label in looks:
+            values = [shares[name][way].get(option, 0) for option in options]
             bars = axis.barh([y + shift for y in range(len(options))], values, 0.38, color=colour, hatch=hatch,
                              edgecolor="white", label=label)  # fmt: skip
             axis.bar_label(bars, fmt="%.0f%%", fontsize=7, padding=2)
@@ -121,9 +123,7 @@ def tokens_and_accuracy(models: pandas.DataFrame) -> Figure:
     billions = models.tokens / 1e9
     size = 10 + 25 * models.params_exact.astype(float) / 1e9
     left.scatter(months(models.release), billions, size, color=BLUE, alpha=0.6, edgecolor="white", linewidth=0.5)
-    left.set(
-        yscale="log", xlabel="release", ylabel="training tokens (billions)", title="4a: larger marker, larger model"
-    )
+    left.set(yscale="log", xlabel="release", ylabel="training tokens (billions)", title="4a: marker by size")
     right.scatter(billions, models.accuracy, 22, color=ORANGE, marker="s", edgecolor="white", linewidth=0.5)
     right.set(xscale="log", xlabel="training tokens (billions)", ylabel="accuracy (%)", title="4b")
     for border in (700, 1000):
@@ -133,32 +133,28 @@ def tokens_and_accuracy(models: pandas.DataFrame) -> Figure:
 
 
 def capability_over_time(scores: pandas.DataFrame, drawn_missing: float) -> Figure:
-    """Figure 5: a panel a domain. Columns name, release, params_exact and the domains, in percent.
+    """Figure 5: a panel a domain. Columns release, params_exact and the domains, in percent.
 
     A model without a score is drawn at `drawn_missing`, as the survey does it, but as a cross.
     """
     import matplotlib.pyplot as plt
-    import pandas
 
     style.settings()
     figure, axes = plt.subplots(3, 1, figsize=(4.8, 7.4), sharex=True)
-    small = scores[scores.params_exact.notna()].sort_values("release")
-    llama = scores[scores.name.isin(LLAMA)]
+    llama = {name: capability.scores()[f"{name} [For Baseline]"] for name in LLAMA}
     for axis, domain in zip(axes, DOMAINS):
-        known = small[small[domain].notna()]
+        known = scores[scores[domain].notna()].sort_values("release")
         size = 10 + 25 * known.params_exact.astype(float) / 1e9
         axis.scatter(
             months(known.release), known[domain], size, color=BLUE, alpha=0.6, edgecolor="white", label="model"
         )
         best = known.groupby("release")[domain].max().cummax()
-        axis.step(
-            months(best.index), best, where="post", color=ORANGE, linestyle="--", linewidth=1.2, label="best so far"
-        )
-        when = months(pandas.Series([LLAMA[name] for name in llama.name]))
-        axis.plot(when, llama[domain], "D:", color="black", markersize=4, linewidth=1, label="LLaMA, 7B class")
-        missing = small[small[domain].isna()]
+        axis.step(months(best.index), best, where="post", color=ORANGE, linestyle="--", label="best so far")
+        line = [found[domain.replace("commonsense", capability.COMMONSENSE)] for found in llama.values()]
+        axis.plot(months(LLAMA.values()), line, "D:", color="black", markersize=4, linewidth=1, label="LLaMA, 7B class")
+        missing = scores.release[scores[domain].isna()]
         if len(missing):
-            axis.plot(months(missing.release), [drawn_missing] * len(missing), "x", color="black", label="no score")
+            axis.plot(months(missing), [drawn_missing] * len(missing), "x", color="black", label="no score")
         axis.set(title=domain, ylabel="accuracy (%)")
         small_text(axis)
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8,
@@ -200,6 +196,7 @@ def gain_by_size(gains: pandas.DataFrame) -> Figure:
     axis.axhline(gains.points.mean(), color="black", linestyle=":", linewidth=1, label="mean of the markers")
     axis.set(xlabel="parameters (billions)", ylabel="gain of five examples (points)")
     axis.legend(fontsize=8.5)
+    small_text(axis)
     return figure
 
 
@@ -219,19 +216,11 @@ def small_text(*axes: Axes):
             axis.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _shares(counted: dict[str, int]) -> dict[str, float]:
-    return {option: 100 * count / sum(counted.values()) for option, count in counted.items()}
-
-
 def survey_shares() -> Figure:
     """Figure 2a from the tables."""
     models = trends.in_figures()
     ways = ("survey", "published")
-    shares = {axis: {way: _shares(trends.counts(models, axis, way)) for way in ways} for axis in trends.AXES}
-    for both in shares.values():  # an option that neither counting meets
-        for option in [name for name in both["survey"] if not both["survey"][name] + both["published"][name]]:
-            del both["survey"][option], both["published"][option]
-    return architecture_shares(shares)
+    return architecture_shares({axis: {way: trends.shares(models, axis, way) for way in ways} for axis in trends.AXES})
 
 
 def survey_by_half_year() -> Figure:

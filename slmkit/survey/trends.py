@@ -149,6 +149,12 @@ def counts(models: list[Row], axis: str, counting: str = "published") -> dict[st
     return {name: found[name] for name in AXES[axis]}
 
 
+def shares(models: list[Row], axis: str, counting: str = "published") -> dict[str, float]:
+    """The same in percent of the known ones, without the options that none takes."""
+    found = counts(models, axis, counting)
+    return {name: 100 * count / sum(found.values()) for name, count in found.items() if count}
+
+
 def by_period(models: list[Row], axis: str, counting: str = "published", ours: bool = False) -> dict[str, dict]:
     """The same for each period from first to last: {"2022 H1": {"MHA": 4, …}, …}."""
     names = sorted({period(row, ours) for row in models}, key=lambda name: (name != "late 2024", name))
@@ -158,6 +164,12 @@ def by_period(models: list[Row], axis: str, counting: str = "published", ours: b
 def middle(models: list[Row], value: Callable[[Row], float | None]) -> float:
     """The median of `value` over the models that have one."""
     return median(found for found in map(value, models) if found is not None)
+
+
+def disagreements(axis: str) -> dict[str, tuple[str, str]]:
+    """Models whose option the survey counts differently from what was published: name -> (counted, published)."""
+    pairs = {row["name"]: (option(row, axis, "survey"), option(row, axis)) for row in in_figures()}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and "" not in pair}
 
 
 def recounted() -> list[dict]:
@@ -177,4 +189,24 @@ def recounted() -> list[dict]:
         chosen = [model for model in models if row["period"] in ("", period(model))]
         both = {way: counts(chosen, row["axis"], way)[row["option"]] for way in ("survey", "published")}
         out.append(place | both)
+    return out
+
+
+def agreement() -> list[dict]:
+    """How well the redrawn Figures 2a, 2b and 3 agree with the printed counts, one entry for each figure and axis.
+
+    `furthest` is the largest difference from the survey's own entries, `released` that from the released models.
+    """
+    out = []
+    for figure, axis in dict.fromkeys(
+        (row["figure"], row["axis"] if row["option"] else "data set") for row in recounted()
+    ):
+        found = [row for row in recounted() if row["figure"] == figure and (figure == "3" or row["axis"] == axis)]
+        away = {way: [abs(row["printed"] - row[way]) for row in found] for way in ("survey", "published")}
+        furthest = max(away["survey"])
+        why = (
+            "" if not furthest else "Hare-1.1B is not in our table" if furthest == 1 else "rounding that is not stated"
+        )
+        out.append({"figure": figure, "axis": axis, "numbers": len(found), "equal": away["survey"].count(0),
+                    "furthest": furthest, "released": max(away["published"]), "why": why})  # fmt: skip
     return out
