@@ -21,7 +21,7 @@ POSITIONS = ("rope", "learned", "alibi", "none")
 SHARINGS = ("none", "ffn_all", "block_pairs")
 BLOCKS = ("sequential", "parallel", "parallel_shared_norm")
 NORM_PLACEMENTS = ("pre", "post", "both", "after_residual")
-QK_NORMS = ("head", "head_plain", "full")
+QK_NORMS = ("head", "head_plain", "head_rotated", "full")
 FLAGS = ("tied_embeddings", "qkv_bias", "out_bias", "ffn_bias", "head_bias", "norm_weight", "norm_bias",
          "norm_unit_offset", "embedding_norm")  # fmt: skip
 PER_LAYER = ("n_heads", "n_kv_heads", "d_ff", "window", "attention_scale")
@@ -82,7 +82,8 @@ class ModelConfig:
     # Where norms stand around a branch f.  pre: x + f(norm(x)).  post: x + norm(f(x)) (OLMo-2).  both: a norm on each
     # side (Gemma-2).  after_residual: norm(x + f(x)), and none at the end (Vaswani et al. 2017, OPT-350M).
     norm_placement: str = "pre"
-    qk_norm: str | None = None  # of queries and keys: each head, with weights or without, or the full width
+    # Of queries and keys: each head, with weights or without, or after its rotation (Hunyuan), or the full width.
+    qk_norm: str | None = None
     embedding_norm: bool = False  # on what the embedding gives (Bloom)
 
     rope_theta: float | tuple[float | None, ...] = 10000.0  # None in a tuple: that layer knows no positions (SmolLM3)

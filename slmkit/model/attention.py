@@ -41,11 +41,9 @@ class Attention(nn.Module):
         self.v = nn.Linear(config.d_model, kv_heads * width, bias=bias)
         self.out = nn.Linear(heads * width, config.d_model, bias=config.out_bias)
         # Norms on queries and keys, over each head or the full width, keep scores from growing (Henry et al. 2020).
-        self.norm_full, plain = config.qk_norm == "full", config.qk_norm == "head_plain"
-        self.q_norm = self.k_norm = None
-        if config.qk_norm:
-            self.q_norm = Norm(config, heads * width if self.norm_full else width, plain=plain)
-            self.k_norm = Norm(config, kv_heads * width if self.norm_full else width, plain=plain)
+        self.qk_norm, full, plain = config.qk_norm, config.qk_norm == "full", config.qk_norm == "head_plain"
+        self.q_norm = Norm(config, heads * width if full else width, plain=plain) if config.qk_norm else None
+        self.k_norm = Norm(config, kv_heads * width if full else width, plain=plain) if config.qk_norm else None
         self.make_slopes(config)
 
     def make_slopes(self, config: ModelConfig):
@@ -54,13 +52,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
         width, q, k = self.head_dim, self.q(x), self.k(x)
-        if self.norm_full:
+        if self.qk_norm == "full":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = split_heads(q, width), split_heads(k, width), split_heads(self.v(x), width)
-        if self.q_norm is not None and not self.norm_full:
+        if self.qk_norm in ("head", "head_plain"):
             q, k = self.q_norm(q), self.k_norm(k)
         if reading.rope is not None:
             q, k = apply_rope(q, reading.rope), apply_rope(k, reading.rope)
+        if self.qk_norm == "head_rotated":
+            q, k = self.q_norm(q), self.k_norm(k)
         if reading.cache is not None:
             k, v = reading.cache.update(layer, k, v)
         return self.out(attend(q, k, v, self.scale, self.window, self.slopes, reading.padding, self.cap))

@@ -165,7 +165,7 @@ def _inner_norms(config: ModelConfig, i: int) -> int:
     if config.attention == "mla":
         return config.kv_lora_rank + (config.q_lora_rank or 0)
     heads, kv_heads = config.layer(i)[:2]
-    return {"head": 2, "full": heads + kv_heads}.get(config.qk_norm, 0) * config.head_dim
+    return {"head": 2, "head_rotated": 2, "full": heads + kv_heads}.get(config.qk_norm, 0) * config.head_dim
 
 
 def _norm(config: ModelConfig, width: int) -> int:

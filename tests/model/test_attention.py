@@ -169,7 +169,7 @@ CACHED = {
     "yarn": {"rope_scaling": RopeScaling("yarn", 2.0, 8)}, "layer-wise": {"n_heads": (2, 4), "head_dim": 6},
     "MLA window": MLA | {"window": 3}, "capped": {"score_cap": 2.0, "logit_cap": 3.0},
     "MLA capped": MLA | {"score_cap": 2.0}, "capped ALiBi": {"score_cap": 2.0, "positions": "alibi"},
-    "norms on heads": {"qk_norm": "head"}, "plain norms on heads": {"qk_norm": "head_plain", "n_kv_heads": 2},
+    "norms on heads": {"qk_norm": "head"}, "norms on rotated heads": {"qk_norm": "head_rotated"}, "plain norms on heads": {"qk_norm": "head_plain", "n_kv_heads": 2},
     "full norms": {"qk_norm": "full", "n_kv_heads": 2, "n_heads": (2, 4), "head_dim": 6},
     "Gemma-3": {"norm_placement": "both", "rope_theta": (100.0, 1e4), "window": (3, None), "qk_norm": "head",
                 "rope_scaling": (None, RopeScaling("linear", 2.0)), "norm_unit_offset": True},

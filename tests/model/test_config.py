@@ -176,7 +176,7 @@ def test_one_layer_at_a_time():
         ),
         (dict(norm_placement="middle"), "norm_placement is 'middle'; it must be one of pre, post, both"),
         (dict(norm_placement="post", block="parallel"), "norm_placement must be 'pre', not 'post'"),
-        (dict(qk_norm=True), "qk_norm is True; it must be one of None, head, head_plain, full"),
+        (dict(qk_norm=True), "qk_norm is True; it must be one of None, head, head_plain, head_rotated, full"),
         (MLA | dict(qk_norm="head"), "leave qk_norm out"),
         (dict(head_bias=True), "set tied_embeddings = False"),
         (dict(embedding_width=0), "embedding_width is 0"),
