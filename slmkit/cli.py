@@ -13,6 +13,9 @@ from importlib import import_module
 
 CORPORA = "speeches, code, tinyworld, or a folder of .txt and .md files"
 MODEL = "a model of the survey, a folder that `slmkit train` or slmkit.save wrote, or a configuration as .json"
+MODULES = dict.fromkeys(("train", "generate"), "textcommands") | dict.fromkeys(
+    ("count", "compare", "models", "claims"), "surveycommands"
+)
 FAILURES = (OSError, RuntimeError, ArithmeticError, ImportError, MemoryError)
 
 
@@ -28,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         options.parser.print_help()
         return 0
-    module = "textcommands" if options.command in ("train", "generate") else "commands"
     try:
-        return getattr(import_module(f"slmkit.{module}"), options.command)(options) or 0
+        module = import_module(f"slmkit.{MODULES.get(options.command, 'commands')}")
+        return getattr(module, options.command)(options) or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
@@ -129,9 +132,27 @@ def build_parser() -> Parser:
                     "slmkit count SmolLM2-135M --context 2048")  # fmt: skip
     count.add_argument("name", metavar="NAME", help=MODEL)
     count.add_argument("--context", type=whole(1), default=1024, help="tokens that attention sees (default 1024)")
-    command("models", "the survey's models", "slmkit models")
-    claims = command("claims", "the survey's claims and their verdicts", "slmkit claims --lab 01")
+    compare = command("compare", "two models side by side, from their configurations alone",
+                      "slmkit compare Qwen2-0.5B Qwen1.5-0.5B")  # fmt: skip
+    compare.add_argument("first", metavar="A", help=MODEL)
+    compare.add_argument("second", metavar="B", help="the other one")
+    compare.add_argument("--context", type=whole(1), default=1024, help="tokens that attention sees (default 1024)")
+    models = command(
+        "models", "the survey's models", "slmkit models --where 'year=2024 attention=GQA vocab_size>50000'"
+    )
+    models.add_argument("--where", metavar="CONDITIONS", default="", help="such as 'year=2024 vocab_size>50000'; "
+                        "operators: = != > < >= <=, and ~ for contains")  # fmt: skip
+    models.add_argument("--since", action="store_true", help="also our rows of models released since the survey")
+    models.add_argument("--sort", metavar="COLUMN", help="smallest first")
+    models.add_argument("--columns", metavar="A,B,…", help="which columns to print")
+    claims = command("claims", "the survey's claims and their verdicts", "slmkit claims --lab 01 --verdict disagrees")
     claims.add_argument("--lab", help="only the claims of this lab, such as 01")
+    claims.add_argument("--verdict", metavar="WORDS", help="only those whose verdict contains these words")
+    claims.add_argument(
+        "--mark", choices=["K", "Q", "!"], help="K boxed insight, Q with a number, ! something is wrong"
+    )
+    for table in (count, compare, models, claims):
+        table.add_argument("--json", action="store_true", help="print JSON, for programs")
     lab = command("lab", "lists the labs, or runs one", "slmkit lab list", function="lab_help")
     actions = lab.add_subparsers(metavar="COMMAND")
     command("list", "the labs, with time and memory of their last runs", "slmkit lab list", actions, "lab_list")

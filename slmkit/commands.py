@@ -1,14 +1,12 @@
-"""What the commands of `slmkit` do, but for train and generate, which are in textcommands.
+"""What the commands of `slmkit` do that are neither about text (textcommands) nor the survey (surveycommands).
 
 Each takes the parsed options and returns an exit code, or None for 0.
 """
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,71 +43,6 @@ def configuration(name: str):
         return ModelConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not a model configuration: {error}") from None
-
-
-def count(options):
-    import torch
-
-    from slmkit.model.counting import count_parameters, flops_by_part, kv_cache_bytes, weight_bytes
-
-    config = configuration(options.name)
-    parameters = count_parameters(config)
-    print(f"{options.name}\n\n{'parameters':<28}{'':>16}{'share':>9}")
-    for part in ("token_embedding", "position_embedding", "head", "attention", "ffn", "norm"):
-        if n := getattr(parameters, part):
-            print(f"  {part.replace('_', ' '):<26}{n:>16,}{n / parameters.total:>9.1%}")
-    print(f"  {'all':<26}{parameters.total:>16,}")
-    print(f"  {'all but embedding and head':<26}{parameters.non_embedding:>16,}")
-    print("\nbytes")
-    for dtype in (torch.float32, torch.bfloat16, torch.int8):
-        kind = str(dtype).removeprefix("torch.")
-        print(f"  {f'weights, {kind}':<26}{weight_bytes(config, dtype) / 1e6:>16,.1f} MB")
-    per_token = kv_cache_bytes(config, 1, torch.float16)
-    print(f"  {'cache a token, float16':<26}{per_token:>16,}")
-    cache = f"cache of {options.context:,} tokens"
-    print(f"  {cache:<26}{kv_cache_bytes(config, options.context, torch.float16) / 1e6:>16,.1f} MB")
-    print(f"\nFLOPs a token, {options.context:,} tokens of context")
-    for phase in ("training", "prefill", "decode"):
-        print(f"  {phase:<26}{sum(flops_by_part(config, options.context, phase).values()):>16,.0f}")
-
-
-# -- the survey ------------------------------------------------------------------------------------------------------
-
-
-def models(options):
-    from slmkit.survey import zoo
-    from slmkit.survey.tables import rows
-
-    buildable = set(zoo.available())
-    columns = ("name", "release", "params_exact", "n_layers", "d_model", "attention", "ffn", "activation", "vocab_size")
-    titles = ("model", "released", "parameters", "layers", "width", "attention", "FFN", "activation", "vocabulary")
-    table = [[row[column] or "–" for column in columns] for row in rows("models")]
-    for line in table:
-        line.append("yes" if line[0] in buildable else "no")
-        line[2] = f"{int(line[2]):,}" if line[2] != "–" else "–"
-    print_table([*titles, "builds"], table, right=(2, 3, 4, 8))
-    print(f"\n{len(table)} models, of which slmkit builds {len(buildable & {line[0] for line in table})}; beside them: "
-          f"{', '.join(zoo.BESIDE)}. `slmkit count NAME` counts one.")  # fmt: skip
-
-
-def claims(options):
-    from slmkit.survey import tables
-
-    frame = tables.claims()
-    if options.lab is not None:
-        labs = sorted(set(frame.lab))
-        frame = frame[frame.lab == options.lab]
-        if frame.empty:
-            raise ValueError(f"no claim belongs to lab {options.lab!r}; labs with claims are {', '.join(labs)}")
-    width = max(shutil.get_terminal_size((120, 24)).columns - 60, 30)
-    table = [
-        [row.id, row.lab, textwrap.shorten(row.statement, width, placeholder=" …"),
-         textwrap.shorten(str(row.survey_value), 14, placeholder="…"), row.value, row.verdict or "not measured yet"]
-        for row in frame.itertuples()
-    ]  # fmt: skip
-    print_table(["claim", "lab", "statement", "survey", "measured", "verdict"], table)
-    stand = frame.verdict.replace("", "not measured yet").value_counts()
-    print(f"\n{len(frame)} claims: " + ", ".join(f"{verdict} {n}" for verdict, n in stand.items()))
 
 
 def print_table(titles, table, right=()):

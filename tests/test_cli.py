@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import slmkit
-from slmkit import cli, commands, pretrained, profiling, textcommands
+from slmkit import cli, commands, pretrained, profiling, surveycommands, textcommands
 from slmkit.data import corpora
 from slmkit.data.tokenizer import Tokenizer
 
@@ -59,11 +59,12 @@ def test_help_lists_every_command_and_imports_nothing_slow():
         "import sys; from slmkit.cli import main; main(['--help']); assert not {'torch', 'pandas'} & set(sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    for name in ("doctor", "count", "models", "claims", "lab", "train", "generate", "profile", "bench"):
+    for name in ("doctor", "count", "compare", "models", "claims", "lab", "train", "generate", "profile", "bench"):
         assert re.search(rf"^ +{name}\b", said, flags=re.M), name
 
 
-COMMANDS = ["doctor", "count", "models", "claims", "lab list", "lab run", "train", "generate", "profile", "bench"]
+COMMANDS = ["doctor", "count", "compare", "models", "claims", "lab list", "lab run", "train", "generate", "profile",
+            "bench"]  # fmt: skip
 
 
 def example_of(command: str, run) -> list[str]:
@@ -134,7 +135,16 @@ NONSENSE = {
     "count SmolLM2-135M more": "'more' is one argument too many",
     "count no/such/folder": "no file or folder",
     "count .": "no model was saved there",
-    "count OPT-125M": "position table",
+    "count RecurrentGemma-2B": "recurrent",
+    "compare SmolLM2-135M": "B",
+    "compare SmolLM2-135M SmolLM2-360": "did you mean SmolLM2-360M",
+    "models --where yeer=2024": "no column 'yeer'; did you mean year.* The columns are year, list, .*vocab_size",
+    "models --where 2024": "is no condition",
+    "models --where 'name=\"x'": "cannot be read: No closing quotation",
+    "models --sort size": "no column 'size'.* The columns are",
+    "models --columns name,vocab": "no column 'vocab'.* The columns are",
+    "claims --verdict wrong": "no verdict contains 'wrong'; the verdicts are reproduced, .*not measured yet",
+    "claims --mark X": "--mark cannot be 'X'",
     "claims --lab 99": "labs with claims are 00",
     "lab run 99": "no lab '99'; the labs are 00",
     "lab run 00 --profile smok": r"--profile cannot be 'smok'; did you mean smoke\?",
@@ -185,7 +195,7 @@ def test_what_fails_inside_a_command(error, code, run, monkeypatch):
     def fail(options):
         raise error
 
-    monkeypatch.setattr(commands, "models", fail)
+    monkeypatch.setattr(surveycommands, "models", fail)
     got, _, err = run("models")
     assert got == code
     assert err == ("" if code == 130 else f"slmkit models: {' '.join(str(error).split())}\n")
@@ -209,13 +219,64 @@ def test_count_reads_names_files_and_folders(run, tmp_path):
 
 def test_tables_have_every_row(run):
     _, out, _ = run("models")
-    assert re.search(r"^OPT-125M .*125,239,296.* no$", out, flags=re.M)
+    assert len(re.findall(r"^\S+ +\d{4}-\d\d ", out, flags=re.M)) == 73
+    assert re.search(r"^RecurrentGemma-2B .*2,682,862,080.* no$", out, flags=re.M)
     assert re.search(r"^SmolLM2-360M .*361,821,120.* yes$", out, flags=re.M)
     _, out, _ = run("claims")
-    assert len(re.findall(r"^C\d+a? ", out, flags=re.M)) == len(slmkit.survey.claims())
+    assert len(re.findall(r"^C\d+[a-z]? ", out, flags=re.M)) == len(slmkit.survey.claims())
     assert re.search(r"^C5 .*the survey's own data disagrees$", out, flags=re.M)
     _, out, _ = run("claims --lab 01")
-    assert set(re.findall(r"^C\d+a? +(\d\d)", out, flags=re.M)) == {"01"}
+    assert set(re.findall(r"^C\d+[a-z]? +[KQ!] +(\d\d)", out, flags=re.M)) == {"01"}
+
+
+def names(out: str) -> list[str]:
+    return [row["name"] for row in json.loads(out)]
+
+
+def test_models_are_chosen_sorted_and_said_to_be_ours(run):
+    _, out, _ = run("models --json --where 'year=2024 attention=GQA vocab_size>50000' --sort params_exact")
+    chosen = slmkit.survey.models()
+    chosen = chosen[chosen.release.str.startswith("2024") & (chosen.attention == "GQA") & (chosen.vocab_size > 50_000)]
+    assert names(out) == list(chosen.sort_values("params_exact", kind="stable").name)
+    _, out, _ = run("models --json --since --columns name,list")
+    ours = [row["name"] for row in json.loads(out) if row["list"] == "since"]
+    assert ours == [row["name"] for row in slmkit.survey.tables.rows("models_since")]
+    _, out, _ = run("models --since --where name~Qwen3-0.6B")
+    assert re.search(r"^Qwen3-0.6B .* since +(yes|no)$", out, flags=re.M)
+    _, out, _ = run("models --where year=1999 --sort vocab_size")
+    assert "0 models" in out
+
+
+def test_claims_are_chosen(run):
+    _, out, _ = run("claims --json --verdict 'own data' --mark !")
+    found = json.loads(out)
+    assert {row["verdict"] for row in found} == {"the survey's own data disagrees"}
+    assert {row["mark"] for row in found} == {"!"}
+    assert "C83" in {row["id"] for row in found}
+    _, out, _ = run("claims --json --verdict measured")
+    assert {row["verdict"] for row in json.loads(out)} == {"not measured yet"}
+
+
+def test_count_for_programs(run):
+    _, out, _ = run("count SmolLM2-135M --json --context 100")
+    found, config = json.loads(out), slmkit.survey.config("SmolLM2-135M")
+    parts = found["parameters"]
+    assert parts["all"] == 134_515_008 == parts["token_embedding"] + parts["all but embedding and head"]
+    assert found["bytes"]["cache of 100 tokens, float16"] == slmkit.kv_cache_bytes(config, 100)
+    assert found["flops"]["decode"] == slmkit.flops_per_token(config, context=100)
+
+
+def test_compare_marks_what_differs(run):
+    _, out, _ = run("compare Qwen2-0.5B Qwen1.5-0.5B")
+    assert re.search(r"^≠ +n heads +14 +16$", out, flags=re.M)
+    assert re.search(r"^   vocab size +151,936 +151,936$", out, flags=re.M)
+    assert re.search(r"^≠ +all +494,032,768 +463,987,712$", out, flags=re.M)
+    assert re.search(r"^≠ +cache of 32,768 tokens, float16 +402,653,184 +3,221,225,472$", out, flags=re.M)
+    assert "≠  " not in run("compare SmolLM2-360M SmolLM2-360M")[1]
+    both = json.loads(run("compare Qwen2-0.5B Qwen1.5-0.5B --json --context 7")[1])
+    config = slmkit.survey.config("Qwen2-0.5B")
+    assert both["Qwen2-0.5B"]["flops"]["prefill"] == slmkit.flops_per_token(config, context=7, phase="prefill")
+    assert both["Qwen2-0.5B"]["bytes"]["cache of 2,048 tokens, float16"] == slmkit.kv_cache_bytes(config, 2048)
 
 
 def test_doctor_says_what_is_missing_and_how_to_get_it(run, monkeypatch):
