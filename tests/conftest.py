@@ -10,6 +10,9 @@ from importlib.util import find_spec
 
 import pytest
 
+# Before torch is imported: a process forked from one that computes on several threads can hang.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = {
     "browser": None if CHROMIUM and shutil.which("chromedriver") else "needs Chromium and its chromedriver",

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 
+import psutil
 import tokenizers
 
 from slmkit.data.corpora import Corpus, load
@@ -27,7 +28,9 @@ def prepare(corpus: str | Corpus, vocab_size: int) -> tuple[Tokenizer, TokenData
     if not folder.exists():
         # Each process prepares in a folder of its own; the first one to finish gives it the name.
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
+            if left == partial or not psutil.pid_exists(int(left.suffixes[-2][1:])):
+                shutil.rmtree(left, ignore_errors=True)
         tokenizer = Tokenizer.train(corpus.train, vocab_size)
         pack_corpus(corpus, tokenizer, partial)
         tokenizer.save(partial / "tokenizer.json")

@@ -71,6 +71,8 @@ def resume(folder: Path, model: Decoder, owners: list[torch.optim.Optimizer], co
     One that cannot be used is named in a line on stderr, and the one before it is taken. Raises BadCheckpoint when
     there are checkpoints and none can be used.
     """
+    for cut_short in folder.glob("step_*.partial"):  # by a kill; nobody writes while runs are resumed
+        shutil.rmtree(cut_short, ignore_errors=True)
     reason = None
     for path in found(folder):
         try:

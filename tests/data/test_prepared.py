@@ -1,6 +1,7 @@
 """Prepared corpora: made once, made anew when the text changes, never half."""
 
 import multiprocessing
+import os
 
 import pytest
 import torch
@@ -38,15 +39,21 @@ def test_other_text_other_split_other_vocabulary_are_made_anew(tmp_path):
 
 
 def test_what_a_kill_left_is_not_used(monkeypatch, tmp_path):
-    def killed(*args):
+    def killed(corpus, tokenizer, folder):
+        folder.mkdir(parents=True)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(prepared, "pack_corpus", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(corpus("the sea the sea"), 270)
+    cut_short = next((tmp_path / "data").glob("*.partial"))
+    of_the_dead = cut_short.rename(cut_short.with_name(cut_short.name.replace(str(os.getpid()), "4194305")))
+    of_the_living = of_the_dead.with_name(of_the_dead.name.replace("4194305", "1"))
+    of_the_living.mkdir()
     _, data = prepare(corpus("the sea the sea"), 270)
     assert len(data.train) > 1
+    assert list((tmp_path / "data").glob("*.partial")) == [of_the_living], "what nobody works on is cleared away"
 
 
 def test_two_processes_may_prepare_at_once(tmp_path):
