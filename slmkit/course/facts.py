@@ -6,6 +6,7 @@ In a page: {fact}`survey.models_v3`. A name that is not here stops the build.
 from collections.abc import Callable
 from functools import partial
 
+from slmkit.course import facts_trends
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
 from slmkit.survey import evidence, statistics, zoo
@@ -87,7 +88,7 @@ FACTS: dict[str, Callable[[], str]] = {
     "claims.insights": lambda: str(len({row["number"] for row in rows("claims") if row["mark"] == "K"})),
     "claims.problems": lambda: str(sum(row["problem"] != "" for row in rows("claims"))),
     "claims.decided_by_tables": lambda: str(len(evidence.DECIDED)),
-    "zoo.buildable": lambda: str(len(zoo.available()) - len(zoo.BESIDE)),
+    "zoo.buildable": lambda: str(len(zoo.available(since=False))),
     "smollm2.parameters": lambda: f"{count_parameters(zoo.config(REAL)).total:,}",
     "smollm2.layers": lambda: str(zoo.config(REAL).n_layers),
     "smollm2.megabytes": lambda: f"{weight_bytes(zoo.config(REAL)) / 1e6:.0f} MB",
@@ -99,3 +100,4 @@ FACTS |= {f"claim.{row['id']}.survey": partial(_claim, row["id"], "survey_value"
 for _id in evidence.DECIDED:
     for _part in ("value", "interval", "verdict"):
         FACTS[f"claim.{_id}.{_part}"] = partial(_decided, _id, _part)
+FACTS |= facts_trends.FACTS

@@ -229,4 +229,28 @@ def survey_by_half_year() -> Figure:
     return architecture_by_period({axis: trends.by_period(models, axis) for axis in trends.AXES}, "models released")
 
 
-FIGURES = {"survey_shares": survey_shares, "survey_by_half_year": survey_by_half_year}
+def two_countings() -> Figure:
+    """The four shares that published configurations move, by half-year, in both countings."""
+    import matplotlib.pyplot as plt
+
+    style.settings()
+    shown = {"grouped attention": ("attention", "GQA"), "FFN ratio below 2.75": ("ratio", "below 2.75"),
+             "RMSNorm": ("norm", "RMSNorm"), "vocabulary up to 50k": ("vocabulary", "up to 50k")}  # fmt: skip
+    looks = {"survey": {"color": ORANGE, "linestyle": "--", "marker": "s", "label": "as the survey counts"},
+             "published": {"color": BLUE, "marker": "o", "label": "as published"}}  # fmt: skip
+    halves = {half: [row for row in trends.in_figures() if trends.period(row) == half]
+              for half in sorted(map(trends.period, trends.in_figures()))}  # fmt: skip
+    figure, axes = plt.subplots(2, 2, figsize=(4.8, 3.9), sharex=True, sharey=True)
+    for axis, (title, (name, option)) in zip(axes.flat, shown.items()):
+        for way, look in looks.items():
+            shares = [trends.shares(models, name, way) for models in halves.values()]
+            axis.plot(range(len(halves)), [found.get(option, 0) for found in shares], markersize=4, **look)
+        axis.set_title(title, fontsize=9)
+        axis.set_xticks(range(len(halves)), halves, rotation=90, fontsize=8)
+        axis.set_ylim(-4, 104)
+    figure.supylabel("share of the half-year's models, %", fontsize=9.5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8.5)
+    return figure
+
+
+FIGURES = {"survey_shares": survey_shares, "survey_by_half_year": survey_by_half_year, "two_countings": two_countings}
