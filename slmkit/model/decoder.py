@@ -77,7 +77,8 @@ class Decoder(nn.Module):
         own = not config.tied_embeddings
         self.head = nn.Linear(width, config.vocab_size, bias=config.head_bias) if own else None
         self.make_tables()
-        initialize(self)
+        if not self.embedding.weight.is_meta:  # there, shapes are all
+            initialize(self)
 
     def make_tables(self):
         """Computes what follows from the configuration alone and is never saved: rotary tables and ALiBi slopes."""
