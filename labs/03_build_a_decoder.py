@@ -225,7 +225,8 @@ for seed in lab.seeds:
     model = slmkit.Decoder(config).to(lab.device)
     training = slmkit.TrainingConfig(
         steps=lab.steps, batch_size=lab.batch, context=lab.context, seed=seed, optimizer="muon", learning_rate=4e-2,
-        muon_rate=0.03, schedule="wsd", decay=1.0, final_rate=0.0, evaluate_every=lab.steps // 5, evaluate_tokens=8192, checkpoint_every=500,
+        muon_rate=0.03, schedule="wsd", decay=1.0, final_rate=0.0, evaluate_every=lab.steps // 5, evaluate_tokens=8192,
+        checkpoint_every=500,
     )  # fmt: skip
     history = lab.train(model, data, training)  # slmkit.train, kept for the next run
     bits = bits_per_byte(model, data.held_out, lab.context, stride=lab.context * 3 // 4)
@@ -260,22 +261,18 @@ for seed, (_, _, ours) in zip(lab.seeds, runs):
 print("your guesses:", guess)
 
 # %% [markdown]
-# ### What it writes
+# ## Verdict
 #
-# One token at a time, drawn from the decoder's probabilities. A temperature below one sharpens them.
+# Numbers first, then what the decoder writes: one token at a time, drawn from its probabilities. A temperature below
+# one sharpens them.
 
 # %%
 prompt = "My fellow citizens, the state of our Union"
 start_ids = torch.tensor([tokenizer.encode(prompt)], device=lab.device)
 room = lab.context - start_ids.shape[1]  # the window is all that the model can read
 written = slmkit.generate(runs[0][0], start_ids, room, temperature=0.7, top_p=0.9, seed=1)
-print(tokenizer.decode(written[0].tolist()))
-
-# %% [markdown]
-# ## Verdict
-
-# %%
-made = record("C105", [bits for _, _, bits in runs], against=[best_ngram] * len(runs), unit="bits per byte")
+sample = "It writes: " + tokenizer.decode(written[0].tolist())
+made = record("C105", [bits for _, _, bits in runs], [best_ngram] * len(runs), "bits per byte", note=sample)
 
 # %% [markdown]
 # ## A real small model in the same class
