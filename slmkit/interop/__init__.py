@@ -1,8 +1,9 @@
-"""To and from transformers: Llama, GPT-2, GPT-NeoX (Pythia), Qwen2 and Gemma. One decoder, five ways to spell it.
+"""To and from transformers. One decoder, many ways to spell it: FAMILIES lists them.
 
-A family is two tables (its names for our modules, its names for our options), what it holds fixed, and how it packs
-its matrices. What a family cannot say is found by writing a configuration in its terms and reading it back.
-Weights are copied bit for bit. Dropout is not carried over: a Decoder has none.
+A family is a row of tables: its names for our modules (names.py) and options (options.py, rotary.py, parts.py), what it
+holds fixed (families.py) and how it lays out matrices (layouts.py). A field of theirs that is neither read nor known to
+be harmless is refused by name. What a family cannot say is found by writing a configuration in its terms and reading it
+back. Weights are copied bit for bit. Dropout is not carried over: a Decoder has none.
 """
 
 from slmkit.interop.convert import (

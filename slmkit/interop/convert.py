@@ -1,14 +1,18 @@
 """A decoder and its configuration to and from transformers, by the tables of names.py and families.py."""
 
-import re
+import math
+import warnings
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from slmkit.config import PER_LAYER, ModelConfig
-from slmkit.interop.families import ACTIVATIONS, FAMILIES, SCALING, find_family
-from slmkit.interop.names import rename
+from slmkit.config import PER_LAYER, ModelConfig, RopeScaling
+from slmkit.interop.families import FAMILIES, Family, find_family
+from slmkit.interop.layouts import pack, unpack
+from slmkit.interop.names import module_names, rename
+from slmkit.interop.options import ACTIVATIONS, HARMLESS
+from slmkit.interop.rotary import SCALING
 from slmkit.model.decoder import Decoder
 from slmkit.model.storage import assemble, unique_tensors
 
@@ -19,27 +23,44 @@ if TYPE_CHECKING:
 def config_from_transformers(theirs: "PreTrainedConfig") -> ModelConfig:
     """The same architecture as a ModelConfig. Raises ValueError for a family or an option that a Decoder lacks."""
     family = find_family(theirs.model_type)
+    _refuse_unknown(theirs, family)
+    values = {ours: getattr(theirs, name, None) for ours, name in family.options.items()}
+    if "activation" in values:
+        if values["activation"] not in ACTIVATIONS:
+            raise ValueError(f"the activation is {values['activation']!r}; a Decoder has {', '.join(ACTIVATIONS)}")
+        values["activation"] = ACTIVATIONS[values["activation"]]
+    values |= family.fixed
+    for part in family.parts:
+        values |= part.read(theirs)
+    return ModelConfig(**values)
+
+
+def _refuse_unknown(theirs: "PreTrainedConfig", family: Family):
+    """Every field of theirs is read, harmless, or at the one value that a Decoder has too."""
     if getattr(theirs, "is_heterogeneous", False):
         raise ValueError("is_heterogeneous is set; only models with the same settings in all layers are converted")
-    values = {ours: getattr(theirs, name, None) for ours, name in family.options.items()}
-    if values["activation"] not in ACTIVATIONS:
-        raise ValueError(f"the activation is {values['activation']!r}; a Decoder has {', '.join(ACTIVATIONS)}")
-    values["activation"] = ACTIVATIONS[values["activation"]]
-    return ModelConfig(**values | family.fixed | family.read(theirs))
+    stored = theirs.attribute_map  # of the families' common names, those that this one stores under its own
+    read = {*family.options.values(), *HARMLESS, *(name for part in family.parts for name in part.fields)}
+    read |= {stored.get(name, name) for name in read}
+    default = {field.name: field.default for field in fields(theirs)}
+    for name in sorted(type(theirs).__annotations__.keys() & default.keys() - read | family.neutral.keys()):
+        value, known = getattr(theirs, name, None), family.neutral.get(name, default.get(name))
+        if (value or None) != (known or None):
+            raise ValueError(f"{name} is {value!r}; of {theirs.model_type} a Decoder has only {known!r}")
 
 
 def config_to_transformers(ours: ModelConfig, family: str | None = None) -> "PreTrainedConfig":
     """The same architecture in the terms of `family`, or of the first of FAMILIES that can express it.
 
-    Raises ValueError naming an option that the family, or else each of the families, has no way to say.
+    Raises ValueError naming an option that the family, or else the three nearest families, have no way to say.
     """
     lacking = {}
     for name in [family] if family else FAMILIES:
         theirs, lacking[name] = _written(ours, name)
         if not lacking[name]:
             return theirs
-    nearest_first = sorted(lacking, key=lambda name: len(lacking[name]))
-    raise ValueError("; ".join(f"{name} cannot express {lacking[name][0]}" for name in nearest_first))
+    nearest = sorted(lacking, key=lambda name: len(lacking[name]))[:3]
+    raise ValueError("; ".join(f"{name} cannot express {lacking[name][0]}" for name in nearest))
 
 
 def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", list[str]]:
@@ -48,19 +69,24 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
     from transformers import AutoConfig
 
     family = find_family(name)
+    lacking = [f"{option} = {getattr(ours, option)!r}" for option, value in family.fixed.items()
+               if getattr(ours, option) != value]  # fmt: skip
     values = {theirs: getattr(ours, option) for option, theirs in family.options.items()}
     values = {theirs: value[0] if isinstance(value, tuple) else value for theirs, value in values.items()}
-    activation = next(theirs for theirs, known in ACTIVATIONS.items() if known == ours.activation)
-    values[family.options["activation"]] = activation
+    if "activation" in family.options:
+        activation = next(theirs for theirs, known in ACTIVATIONS.items() if known == ours.activation)
+        values[family.options["activation"]] = activation
     values |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # a Decoder knows no tokens by name
     try:
-        theirs = AutoConfig.for_model(name, **values | family.write(ours))
+        for part in family.parts:
+            values |= part.write(ours)
+        theirs = AutoConfig.for_model(name, **values)
         said = _meaning(config_from_transformers(theirs))
     except (ValueError, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        return None, [f"n_heads = {ours.n_heads} with d_model = {ours.d_model} ({reason})"]
+        return None, [*lacking, f"n_heads = {ours.n_heads} with d_model = {ours.d_model} ({reason})"]
     meant = _meaning(ours)
-    return theirs, [f"{name} = {getattr(ours, name)!r}" for name in meant if meant[name] != said[name]]
+    return theirs, [f"{name} = {getattr(ours, name)!r}" for name in meant if not _same(meant[name], said[name])]
 
 
 def _meaning(config: ModelConfig) -> dict:
@@ -68,20 +94,37 @@ def _meaning(config: ModelConfig) -> dict:
     meaning = {name: getattr(config, name) for name in config.__dataclass_fields__}
     for name in PER_LAYER:
         meaning[name] = tuple(getattr(config.layer(i), name) for i in range(config.n_layers))
+    rotations = [config.rotation(i) for i in range(config.n_layers)]
+    meaning["rope_theta"] = tuple(rotation and rotation.theta for rotation in rotations)
+    meaning["rope_scaling"] = tuple(_scaling(rotation and rotation.scaling) for rotation in rotations)
     if config.positions != "rope":
-        meaning |= dict.fromkeys(("rope_theta", "rope_fraction"))
-    if scaling := config.rope_scaling:
-        used = ("factor", *SCALING[scaling.kind])
-        meaning["rope_scaling"] = (scaling.kind, *(getattr(scaling, name) for name in used))
+        meaning["rope_fraction"] = None
+    if config.attention == "mla":
+        meaning["latent_norm_eps"] = config.latent_norm_eps or config.norm_eps
     return meaning
+
+
+def _scaling(scaling: RopeScaling | None) -> tuple:
+    used = ("kind", "factor", *SCALING.get(scaling.kind, ())) if scaling else ()
+    return tuple(getattr(scaling, name) for name in used)
+
+
+def _same(meant, said) -> bool:
+    """Equal, numbers up to rounding: a factor that is stored as its inverse comes back a last digit away."""
+    if isinstance(meant, tuple) and isinstance(said, tuple):
+        return len(meant) == len(said) and all(map(_same, meant, said))
+    both_numbers = isinstance(meant, float) and isinstance(said, float)
+    return math.isclose(meant, said, rel_tol=1e-12) if both_numbers else meant == said
 
 
 def from_transformers(hf_model: "PreTrainedModel") -> Decoder:
     """A Decoder with a copy of the weights of `hf_model`, a …ForCausalLM of one of FAMILIES, in their type and device.
 
-    The copy answers as `hf_model.eval()` does. Raises ValueError for what a Decoder cannot express.
+    The copy answers as `hf_model.eval()` does; with LongRoPE only texts beyond the first context, and a warning says
+    so. Raises ValueError for what a Decoder cannot express.
     """
     config = config_from_transformers(hf_model.config)
+    _warn_of_longrope(config)
     if hf_model.get_output_embeddings() is None:
         raise ValueError(f"a {type(hf_model).__name__} has no output head; convert the …ForCausalLM around it")
     tensors = {name: tensor.detach().clone() for name, tensor in hf_model.named_parameters()}
@@ -97,6 +140,7 @@ def to_transformers(decoder: Decoder, family: str | None = None) -> "PreTrainedM
     from transformers import AutoModelForCausalLM
 
     theirs = config_to_transformers(decoder.config, family)
+    _warn_of_longrope(decoder.config)
     tensors = tensors_to_transformers(unique_tensors(decoder), decoder.config, theirs.model_type)
     weight = decoder.embedding.weight
     hf_model = AutoModelForCausalLM.from_config(theirs, dtype=weight.dtype).to(weight.device)
@@ -108,46 +152,24 @@ def to_transformers(decoder: Decoder, family: str | None = None) -> "PreTrainedM
 
 def tensors_to_transformers(tensors: dict[str, Tensor], config: ModelConfig, family: str) -> dict[str, Tensor]:
     """Our named tensors (weights, or their gradients) under the names and in the layout of `family`."""
-    spelling = find_family(family)
-    tensors, renamed = dict(tensors), {}
-    if spelling.packing:
-        for layer in range(config.n_layers):
-            for kind in ("weight", "bias"):
-                parts = [tensors.pop(f"blocks.{layer}.attention.{part}.{kind}", None) for part in "qkv"]
-                if parts[0] is not None:
-                    tensors[f"blocks.{layer}.attention.qkv.{kind}"] = _pack(parts, config, spelling.packing)
-    for name, tensor in tensors.items():
-        if spelling.transposed and re.search(r"(qkv|out|up|down)\.weight$", name):
-            tensor = tensor.t().contiguous()
-        renamed[rename(name, spelling.names)] = tensor
-    return renamed
+    packed = pack(tensors, config, find_family(family).layout)
+    modules = module_names(family, config)
+    return {rename(name, modules): tensor for name, tensor in packed.items()}
 
 
 def tensors_from_transformers(tensors: dict[str, Tensor], config: ModelConfig, family: str) -> dict[str, Tensor]:
     """The reverse of `tensors_to_transformers`."""
-    spelling, renamed = find_family(family), {}
-    back = {theirs: ours for ours, theirs in spelling.names.items()}
-    for name, tensor in tensors.items():
-        name = rename(name, back)
-        if spelling.transposed and re.search(r"(qkv|out|up|down)\.weight$", name):
-            tensor = tensor.t().contiguous()
-        if ".qkv." in name:
-            for part, piece in zip("qkv", _unpack(tensor, config, spelling.packing), strict=True):
-                renamed[name.replace("qkv", part)] = piece
-        else:
-            renamed[name] = tensor
-    return renamed
+    modules = {theirs: ours for ours, theirs in module_names(family, config).items()}
+    renamed = {rename(name, modules): tensor for name, tensor in tensors.items()}
+    return unpack(renamed, config, find_family(family).layout)
 
 
-def _pack(parts: list[Tensor], config: ModelConfig, packing: str) -> Tensor:
-    """q, k and v, each [heads × head_dim, …], in one matrix [3 × heads × head_dim, …]."""
-    if packing == "stacked":
-        return torch.cat(parts)
-    by_head = [part.unflatten(0, (-1, config.head_dim)) for part in parts]
-    return torch.stack(by_head, dim=1).flatten(0, 2)  # [heads, 3, head_dim, …]
-
-
-def _unpack(packed: Tensor, config: ModelConfig, packing: str) -> list[Tensor]:
-    if packing == "stacked":
-        return [part.clone() for part in packed.chunk(3)]
-    return [part.flatten(0, 1) for part in packed.unflatten(0, (-1, 3, config.head_dim)).unbind(1)]
+def _warn_of_longrope(config: ModelConfig):
+    for rotation in {config.rotation(i) for i in range(config.n_layers)} - {None}:
+        scaling = rotation.scaling
+        if scaling and scaling.kind == "longrope" and config.max_context > scaling.original_context:
+            warnings.warn(
+                f"LongRoPE: transformers turns texts of up to {scaling.original_context} tokens by other factors than "
+                f"longer ones, a Decoder turns all by those of its max_context = {config.max_context}",
+                stacklevel=3,
+            )

@@ -1,134 +1,194 @@
-"""What transformers calls our options, family by family: names, what a family holds fixed, how it packs matrices."""
+"""transformers' families, each as tables: its names for our options, what it holds fixed, how it lays out matrices."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
-from slmkit.config import ModelConfig, RopeScaling
-from slmkit.interop.names import GPT2_NAMES, LLAMA_NAMES, NEOX_NAMES
+from slmkit.interop.layouts import Layout
+from slmkit.interop.options import (
+    ATTENTION_BIAS,
+    COMMON,
+    FFN,
+    GROUPED,
+    HEAD_DIM,
+    LATENT,
+    LAYERNORM_EPS,
+    LLAMA,
+    MLP_BIAS,
+    RMS_EPS,
+    Part,
+)
+from slmkit.interop.parts import (
+    BLOOM,
+    DENSE,
+    EMBEDDING_TIMES_ROOT,
+    EXAONE_WINDOWS,
+    GPT2,
+    GRANITE,
+    LATENT_WIDTHS,
+    LAYER_WINDOWS,
+    MINICPM,
+    ONE_WINDOW,
+    OPT,
+    PHI,
+    QUERY_SCALAR,
+    SWITCHED_WINDOWS,
+    parallel,
+)
+from slmkit.interop.rotary import (
+    PARTIAL_ROPE,
+    PHI3_ROPE,
+    ROPE,
+    ROPE_BEFORE_NORM,
+    ROPE_BY_LIST,
+    ROPE_IN_WINDOWS,
+    ROPE_ONLY_IN_WINDOWS,
+    TWO_ROPES,
+)
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
-
-# -- names of options: as plain values on both sides
-
-COMMON = {
-    "vocab_size": "vocab_size", "d_model": "hidden_size", "n_layers": "num_hidden_layers",
-    "n_heads": "num_attention_heads", "max_context": "max_position_embeddings",
-    "tied_embeddings": "tie_word_embeddings",
-}  # fmt: skip
-ROTARY_RMS = COMMON | {
-    "n_kv_heads": "num_key_value_heads", "head_dim": "head_dim", "d_ff": "intermediate_size",
-    "activation": "hidden_act", "norm_eps": "rms_norm_eps",
-}  # fmt: skip
-ATTENTION_BIAS = {"qkv_bias": "attention_bias", "out_bias": "attention_bias"}  # one switch for all four matrices
-
-ACTIVATIONS = {  # theirs to ours; of several names for one function, the first is written
-    "relu": "relu", "gelu": "gelu", "gelu_python": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh", "silu": "silu", "swish": "silu",
-}  # fmt: skip
-
-# What each kind of rotary scaling reads beside its factor.
-SCALING = {
-    "linear": {},
-    "llama3": {"original_context": "original_max_position_embeddings", "low_freq_factor": "low_freq_factor",
-               "high_freq_factor": "high_freq_factor"},
-    "yarn": {"original_context": "original_max_position_embeddings", "beta_fast": "beta_fast", "beta_slow": "beta_slow",
-             "attention_factor": "attention_factor"},
-}  # fmt: skip
-
-
-def _read_rope(theirs) -> dict:
-    rope = {name: value for name, value in theirs.rope_parameters.items() if value is not None}
-    kind, fraction = rope.get("rope_type", "default"), rope.get("partial_rotary_factor", 1.0)
-    if fraction != 1 and theirs.model_type != "gpt_neox":
-        raise ValueError(f"partial_rotary_factor is {fraction}; of these families only GPT-NeoX turns part of a head")
-    for name, usual in (("mscale", None), ("mscale_all_dim", None), ("truncate", True)):
-        if rope.get(name, usual) != usual:
-            raise ValueError(f"rope_parameters has {name} = {rope[name]}, which a Decoder's yarn does not know")
-    options = dict(rope_theta=rope["rope_theta"], rope_fraction=fraction)
-    if kind == "default":
-        return options
-    settings = {ours: rope[name] for ours, name in SCALING.get(kind, {}).items() if name in rope}
-    return options | dict(rope_scaling=RopeScaling(kind, rope.get("factor"), **settings))
-
-
-def _write_rope(ours: ModelConfig) -> dict:
-    scaling = ours.rope_scaling
-    rope = {"rope_type": "default", "rope_theta": ours.rope_theta}
-    if scaling:
-        settings = {theirs: getattr(scaling, name) for name, theirs in SCALING[scaling.kind].items()}
-        rope |= {"rope_type": scaling.kind, "factor": scaling.factor, **settings}
-    return {"rope_parameters": rope}
-
-
-def _read_gpt2(theirs) -> dict:
-    if theirs.add_cross_attention:
-        raise ValueError("add_cross_attention is True; a Decoder has no encoder to look at")
-    scale = (theirs.n_embd // theirs.n_head) ** -0.5 if theirs.scale_attn_weights else 1.0
-    if theirs.scale_attn_by_inverse_layer_idx:
-        scale = tuple(scale / (i + 1) for i in range(theirs.n_layer))
-    return dict(attention_scale=scale, d_ff=theirs.n_inner or 4 * theirs.n_embd)
-
-
-def _write_gpt2(ours: ModelConfig) -> dict:
-    scales = [ours.layer(i).attention_scale for i in range(ours.n_layers)]
-    return dict(scale_attn_weights=scales[0] != 1, scale_attn_by_inverse_layer_idx=scales[0] != scales[-1],
-                n_inner=ours.layer(0).d_ff, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)  # fmt: skip
-
-
-def _read_neox(theirs) -> dict:
-    return dict(block="parallel" if theirs.use_parallel_residual else "sequential", **_read_rope(theirs))
-
-
-def _write_neox(ours: ModelConfig) -> dict:
-    rope = _write_rope(ours)["rope_parameters"] | {"partial_rotary_factor": ours.rope_fraction}
-    return dict(use_parallel_residual=ours.block != "sequential", rope_parameters=rope)
-
-
-def _read_qwen2(theirs) -> dict:
-    windows = tuple(theirs.sliding_window if kind == "sliding_attention" else None for kind in theirs.layer_types)
-    return dict(window=windows, **_read_rope(theirs))
-
-
-def _write_qwen2(ours: ModelConfig) -> dict:
-    windows = [ours.layer(i).window for i in range(ours.n_layers)]
-    return dict(use_sliding_window=any(windows), sliding_window=next(filter(None, windows), None),
-                layer_types=["sliding_attention" if window else "full_attention" for window in windows],
-                **_write_rope(ours))  # fmt: skip
-
-
-def _read_gemma(theirs) -> dict:
-    if theirs.use_bidirectional_attention:
-        raise ValueError("use_bidirectional_attention is True; a Decoder is causal, it only looks back")
-    return dict(embedding_scale=theirs.hidden_size**0.5, **_read_rope(theirs))
+NOTHING = MappingProxyType({})
 
 
 class Family(NamedTuple):
     """How one of transformers' families spells a decoder."""
 
-    names: dict[str, str]
-    options: dict[str, str]
-    fixed: dict[str, object]  # options of ours that the family always has at these values
-    read: Callable[["PreTrainedConfig"], dict]
-    write: Callable[[ModelConfig], dict]
-    # How one matrix holds q, k and v: "stacked" (all of q, then all of k and v) or "by head" (q, k, v of head 0, …).
-    packing: str | None = None
-    transposed: bool = False  # matrices lie as [inputs, outputs] (GPT-2's Conv1D), not PyTorch's [outputs, inputs]
+    options: Mapping[str, str]  # ours to theirs, as plain values on both sides
+    parts: Sequence[Part] = ()  # options that need more than a name
+    fixed: Mapping[str, object] = NOTHING  # options of ours that the family always has at these values
+    neutral: Mapping[str, object] = NOTHING  # fields of theirs that a Decoder knows at these values only
+    layout: Layout = Layout()
 
 
-STANDARD = {"ffn": "standard", "norm": "layernorm", "ffn_bias": True}
-GPT2_FIXED = STANDARD | {"positions": "learned", "qkv_bias": True, "out_bias": True}
-LLAMA_OPTIONS = ROTARY_RMS | ATTENTION_BIAS | {"ffn_bias": "mlp_bias"}
-GPT2_OPTIONS = COMMON | {"activation": "activation_function", "norm_eps": "layer_norm_epsilon"}
-NEOX_OPTIONS = COMMON | ATTENTION_BIAS | {"d_ff": "intermediate_size", "activation": "hidden_act",
-                                          "norm_eps": "layer_norm_eps"}  # fmt: skip
+RMS = LLAMA | ATTENTION_BIAS  # RMSNorm, grouped heads of a width of their own, one switch for attention's biases
+LAYERNORM = {"norm": "layernorm"}
+STANDARD = LAYERNORM | {"ffn": "standard"}
+BIASED = {"qkv_bias": True, "out_bias": True, "ffn_bias": True}
+GEMMA2 = RMS | {"activation": "hidden_activation", "logit_cap": "final_logit_softcapping"}
+LATENT_FIXED = {"attention": "mla", "latent_norm_eps": 1e-6}
+CAUSAL = {"use_bidirectional_attention": False}
+INTERLEAVED = Layout(pairs="interleaved")
+
+# The first family that can express a decoder is the one that it is written as.
 FAMILIES = {
-    "llama": Family(LLAMA_NAMES, LLAMA_OPTIONS, {}, _read_rope, _write_rope),
-    "gpt2": Family(GPT2_NAMES, GPT2_OPTIONS, GPT2_FIXED, _read_gpt2, _write_gpt2, "stacked", transposed=True),
-    "gpt_neox": Family(NEOX_NAMES, NEOX_OPTIONS, STANDARD, _read_neox, _write_neox, "by head"),
-    "qwen2": Family(LLAMA_NAMES, ROTARY_RMS, {"qkv_bias": True}, _read_qwen2, _write_qwen2),
-    "gemma": Family(LLAMA_NAMES, ROTARY_RMS | ATTENTION_BIAS, {"norm_unit_offset": True}, _read_gemma, _write_rope),
-}
+    "llama": Family(RMS | MLP_BIAS, [ROPE]),
+    "gpt2": Family(
+        COMMON | {"activation": "activation_function", "norm_eps": "layer_norm_epsilon"},
+        [GPT2],
+        STANDARD | BIASED | {"positions": "learned"},
+        {"add_cross_attention": False},
+        Layout(qkv="stacked", transposed=True),
+    ),
+    "gpt_neox": Family(
+        COMMON | FFN | ATTENTION_BIAS | LAYERNORM_EPS,
+        [PARTIAL_ROPE, parallel("parallel")],
+        STANDARD | {"ffn_bias": True},
+        {"is_decoder": False},
+        Layout(qkv="by head"),
+    ),
+    "opt": Family(
+        COMMON | {"d_ff": "ffn_dim", "activation": "activation_function"}
+        | {"norm_weight": "layer_norm_elementwise_affine"}
+        | dict.fromkeys(BIASED, "enable_bias"),
+        [OPT],
+        STANDARD | {"positions": "learned", "position_offset": 2, "norm_eps": 1e-5},
+        {"_remove_final_layer_norm": False},
+    ),
+    "bloom": Family(
+        {"vocab_size": "vocab_size", "d_model": "hidden_size", "n_layers": "n_layer", "n_heads": "n_head",
+         "tied_embeddings": "tie_word_embeddings", "norm_eps": "layer_norm_epsilon"},
+        [BLOOM],
+        STANDARD | BIASED | {"positions": "alibi", "activation": "gelu_tanh", "embedding_norm": True},
+        {"apply_residual_connection_post_layernorm": False, "slow_but_exact": False},
+        Layout(qkv="by head"),
+    ),
+    "phi": Family(
+        GROUPED | LAYERNORM_EPS,
+        [PARTIAL_ROPE, PHI],
+        STANDARD | BIASED | {"head_bias": True, "tied_embeddings": False, "block": "parallel_shared_norm"},
+        {"tie_word_embeddings": False, "head_dim": None},
+    ),
+    "qwen2": Family(LLAMA, [ROPE, SWITCHED_WINDOWS], {"qkv_bias": True}),
+    "gemma": Family(RMS, [ROPE, EMBEDDING_TIMES_ROOT], {"norm_unit_offset": True}, CAUSAL),
+    "gemma2": Family(
+        GEMMA2 | {"score_cap": "attn_logit_softcapping"},
+        [ROPE, EMBEDDING_TIMES_ROOT, QUERY_SCALAR, LAYER_WINDOWS],
+        {"norm_unit_offset": True, "norm_placement": "both"},
+        CAUSAL,
+    ),
+    "mistral": Family(LLAMA, [ROPE, ONE_WINDOW]),
+    "ministral": Family(LLAMA, [ROPE, LAYER_WINDOWS]),
+    "phi3": Family(LLAMA, [PHI3_ROPE, ONE_WINDOW], layout=Layout(qkv="stacked", gate_up=True)),
+    "stablelm": Family(
+        GROUPED | LAYERNORM_EPS | {"qkv_bias": "use_qkv_bias"},
+        [PARTIAL_ROPE, parallel("parallel_shared_norm")],
+        LAYERNORM,
+        {"qk_layernorm": False},
+    ),
+    "olmo": Family(
+        GROUPED | HEAD_DIM | ATTENTION_BIAS,
+        [ROPE],
+        LAYERNORM | {"norm_weight": False, "norm_eps": 1e-5},
+        {"clip_qkv": None},
+    ),
+    "qwen3": Family(RMS, [ROPE, SWITCHED_WINDOWS], {"qk_norm": "head"}),
+    "smollm3": Family(RMS | MLP_BIAS, [ROPE_BY_LIST, SWITCHED_WINDOWS]),
+    "olmo2": Family(RMS, [ROPE], {"norm_placement": "post", "qk_norm": "full"}),
+    "olmo3": Family(RMS, [TWO_ROPES, LAYER_WINDOWS], {"norm_placement": "post", "qk_norm": "full"}),
+    "granite": Family(
+        RMS | MLP_BIAS | {"embedding_scale": "embedding_multiplier", "residual_scale": "residual_multiplier"},
+        [ROPE, GRANITE],
+    ),
+    "cohere": Family(
+        GROUPED | HEAD_DIM | ATTENTION_BIAS | LAYERNORM_EPS | {"logit_scale": "logit_scale"},
+        [ROPE],
+        LAYERNORM | {"norm_bias": False, "block": "parallel_shared_norm"},
+        {"use_qk_norm": False},
+        INTERLEAVED,
+    ),
+    "cohere2": Family(
+        GROUPED | HEAD_DIM | ATTENTION_BIAS | LAYERNORM_EPS | {"logit_scale": "logit_scale"},
+        [ROPE_ONLY_IN_WINDOWS, LAYER_WINDOWS],
+        LAYERNORM | {"norm_bias": False, "block": "parallel_shared_norm"},
+        layout=INTERLEAVED,
+    ),
+    "gemma3_text": Family(
+        GEMMA2,
+        [TWO_ROPES, EMBEDDING_TIMES_ROOT, QUERY_SCALAR, LAYER_WINDOWS],
+        {"norm_unit_offset": True, "norm_placement": "both", "qk_norm": "head"},
+        CAUSAL | {"attn_logit_softcapping": None},  # they declare it and do not compute it
+    ),
+    "exaone4": Family(LLAMA, [ROPE_IN_WINDOWS, EXAONE_WINDOWS], {"norm_placement": "post", "qk_norm": "head"}),
+    "helium": Family(LLAMA | MLP_BIAS | {"qkv_bias": "attention_bias"}, [ROPE], layout=INTERLEAVED),
+    "starcoder2": Family(
+        GROUPED | HEAD_DIM | {"norm_eps": "norm_epsilon"} | dict.fromkeys(BIASED, "use_bias"),
+        [ROPE, ONE_WINDOW],
+        STANDARD,
+    ),
+    "nemotron": Family(
+        GROUPED | HEAD_DIM | ATTENTION_BIAS | MLP_BIAS | {"norm_eps": "norm_eps"},
+        [PARTIAL_ROPE],
+        STANDARD | {"norm_unit_offset": True},
+    ),
+    "arcee": Family(RMS | MLP_BIAS, [ROPE], {"ffn": "standard"}),
+    "nanochat": Family(
+        RMS | {"logit_cap": "final_logit_softcapping"},
+        [ROPE_BEFORE_NORM],
+        {"ffn": "standard", "norm_weight": False, "qk_norm": "head_plain", "embedding_norm": True},
+        layout=Layout(pairs="swapped"),
+    ),
+    "minicpm3": Family(
+        GROUPED | RMS_EPS | ATTENTION_BIAS | MLP_BIAS | LATENT | {"embedding_scale": "scale_emb"},
+        [ROPE, LATENT_WIDTHS, MINICPM],
+        LATENT_FIXED,
+    ),
+    "deepseek_v3": Family(
+        GROUPED | RMS_EPS | ATTENTION_BIAS | LATENT,
+        [ROPE, LATENT_WIDTHS, DENSE],
+        LATENT_FIXED,
+        {"rope_interleave": True},
+        INTERLEAVED,
+    ),
+}  # fmt: skip
 
 
 def find_family(name: str) -> Family:
