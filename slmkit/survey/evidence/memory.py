@@ -11,6 +11,7 @@ import numpy as np
 from slmkit.survey.evidence.architecture import column, model
 from slmkit.survey.evidence.estimates import Estimate, bootstrap, fit, residuals
 from slmkit.survey.tables import rows
+from slmkit.survey.zoo import config
 
 MIB = 2**20
 CONTEXT = 2048  # tokens, in Figure 13a
@@ -97,23 +98,9 @@ def measured() -> list[str]:
 
 def cache_mb(name: str, tokens: int = CONTEXT) -> float:
     """MB of a 16-bit cache of keys and values, from the model's dimensions."""
-    row = row_of(name)
-    return 2 * sum(key_heads(row)) * int(row["head_dim"]) * tokens * HALF / MIB
-
-
-def key_heads(row: dict[str, str]) -> list[int]:
-    """Key-value heads of each layer. In OpenELM the query heads grow with depth, four for each key-value head.
-
-    As its code rounds (Mehta et al. 2024, section 2.1): query width from half of d_model to all of it, to whole groups,
-    never below nine tenths.
-    """
-    layers = int(row["n_layers"])
-    if row["layerwise_scaling"] != "yes":
-        return [int(row["n_kv_heads"])] * layers
-    group = 4 * int(row["head_dim"])
-    widths = [int(row["d_model"]) * round(0.5 + 0.5 * i / (layers - 1), 2) for i in range(layers)]
-    near = [max(1, int(width + group / 2) // group) for width in widths]
-    return [heads + (heads * group < 0.9 * width) for heads, width in zip(near, widths)]
+    built = config(row_of(name)["name"])
+    heads = sum(built.layer(i).n_kv_heads for i in range(built.n_layers))
+    return 2 * heads * built.head_dim * tokens * HALF / MIB
 
 
 def worst_cache() -> float:
