@@ -140,7 +140,7 @@ FACTS: dict[str, Callable[[], str]] = {
     "then.recipe.all": lambda: f"{100 * _count('then', _all) / len(trends.before()):.0f}%",
     "since.attention.GQA": _since(lambda row: row["attention"] == "GQA"),
     "since.attention.MHA": _since(lambda row: row["attention"] == "MHA"),
-    "since.attention.MLA": lambda: {1: "one"}.get(n := _count("since", lambda row: row["attention"] == "MLA"), str(n)),
+    "since.attention.MLA": _since(lambda row: row["attention"] == "MLA"),
     "since.ffn.standard": _since(lambda row: row["ffn"] == "standard"),
     "since.ratio_min": lambda: str(min(found for row in trends.since() if (found := _number(row["ffn_ratio"])))),
     "since.ratio_max": lambda: str(max(found for row in trends.since() if (found := _number(row["ffn_ratio"])))),
