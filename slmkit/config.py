@@ -108,10 +108,10 @@ class ModelConfig:
     def __post_init__(self):
         self._check_values()
         self._fill_defaults()
-        self._check_layers()
+        self._check_mla()
         self._check_norms()
         self._check_positions()
-        self._check_mla()
+        self._check_layers()
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -238,8 +238,8 @@ class ModelConfig:
             if self.n_layers % 2:
                 raise ValueError(f"sharing = 'block_pairs' needs an even n_layers, not {self.n_layers}")
             for i in range(0, self.n_layers, 2):
-                if self.layer(i) != self.layer(i + 1):
-                    raise ValueError(f"layers {i} and {i + 1} share a block, so their widths must be equal")
+                if self.layer(i) != self.layer(i + 1) or self.rotation(i) != self.rotation(i + 1):
+                    raise ValueError(f"layers {i} and {i + 1} share a block, so widths and positions must be equal")
 
     def _check_norms(self):
         if self.norm_bias and not self.norm_weight:

@@ -19,7 +19,7 @@ def visible(i, j, start, window):
     return i == j or (start <= j <= i and (window is None or i - j < window))
 
 
-def plain_attention(q, k, v, scale, window=None, slopes=None, padding=None):
+def plain_attention(q, k, v, scale, window=None, slopes=None, padding=None, cap=None):
     """softmax(q·k scale - slope × distance) v, one head and one query at a time. q [B, H, T, D] -> [B, T, H D]."""
     batch, heads, time, _ = q.shape
     tokens, group = k.shape[2], heads // k.shape[1]
@@ -30,6 +30,8 @@ def plain_attention(q, k, v, scale, window=None, slopes=None, padding=None):
             for h in range(heads):
                 seen = [j for j in range(tokens) if visible(position, j, padding[b] if padding else 0, window)]
                 scores = torch.stack([(q[b, h, t] * k[b, h // group, j]).sum() * scale for j in seen])
+                if cap is not None:
+                    scores = cap * torch.tanh(scores / cap)
                 if slopes is not None:
                     scores = scores - slopes[h] * torch.tensor([position - j for j in seen], dtype=scores.dtype)
                 weights = scores.exp() / scores.exp().sum()
@@ -46,15 +48,17 @@ def qkv(time, tokens, heads=4, kv_heads=2, width=6, value=6, dtype=torch.float64
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize(("time", "tokens"), [(7, 7), (1, 7), (3, 7), (1, 1)])
 @pytest.mark.parametrize("options", [{}, {"window": 3}, {"window": 1}, {"slopes": True}, {"padding": [0, 2]},
-                                     {"window": 2, "slopes": True, "padding": [4, 1]}])  # fmt: skip
+                                     {"window": 2, "slopes": True, "padding": [4, 1]}, {"cap": 0.5},
+                                     {"cap": 0.5, "window": 3, "padding": [0, 2]}])  # fmt: skip
 def test_attention_and_its_gradients_equal_the_formula(kv_heads, time, tokens, options):
     if options.get("padding") and tokens == 1:
         options = {**options, "padding": [0, 0]}
     slopes = alibi_slopes(4).double() if options.get("slopes") else None
     padding = options.get("padding")
     inputs = qkv(time, tokens, kv_heads=kv_heads)
-    expected = plain_attention(*inputs, 0.37, options.get("window"), slopes, padding)
-    mixed = attend(*inputs, 0.37, options.get("window"), slopes, None if padding is None else torch.tensor(padding))
+    expected = plain_attention(*inputs, 0.37, options.get("window"), slopes, padding, options.get("cap"))
+    padded = None if padding is None else torch.tensor(padding)
+    mixed = attend(*inputs, 0.37, options.get("window"), slopes, padded, options.get("cap"))
     # The rows of padding mean nothing; compare the others.
     real = torch.tensor([[tokens - time + t >= (padding[b] if padding else 0) for t in range(time)] for b in range(2)])
     torch.testing.assert_close(mixed[real], expected[real])
@@ -169,7 +173,8 @@ CACHED = {
     "yarn": {"rope_scaling": RopeScaling("yarn", 2.0, 8)}, "layer-wise": {"n_heads": (2, 4), "head_dim": 6},
     "MLA window": MLA | {"window": 3}, "capped": {"score_cap": 2.0, "logit_cap": 3.0},
     "MLA capped": MLA | {"score_cap": 2.0}, "capped ALiBi": {"score_cap": 2.0, "positions": "alibi"},
-    "norms on heads": {"qk_norm": "head"}, "norms on rotated heads": {"qk_norm": "head_rotated"}, "plain norms on heads": {"qk_norm": "head_plain", "n_kv_heads": 2},
+    "norms on heads": {"qk_norm": "head"}, "norms on rotated heads": {"qk_norm": "head_rotated"},
+    "plain norms on heads": {"qk_norm": "head_plain", "n_kv_heads": 2},
     "full norms": {"qk_norm": "full", "n_kv_heads": 2, "n_heads": (2, 4), "head_dim": 6},
     "Gemma-3": {"norm_placement": "both", "rope_theta": (100.0, 1e4), "window": (3, None), "qk_norm": "head",
                 "rope_scaling": (None, RopeScaling("linear", 2.0)), "norm_unit_offset": True},

@@ -101,6 +101,29 @@ def test_yarn_scaling(attention_factor):
     assert factor == pytest.approx(attention_factor or 0.1 * math.log(4) + 1)
 
 
+def test_ntk_scaling_is_a_larger_base():
+    """bloc97 2023: the base times factor^(d / (d - 2)), so that the fastest pair stays and the slowest is divided."""
+    scaled, factor = frequencies(ModelConfig(**BASE, rope_scaling=RopeScaling("ntk", 5.0)))
+    other, _ = frequencies(ModelConfig(**BASE, rope_theta=10000.0 * 5.0 ** (16 / 14)))
+    torch.testing.assert_close(scaled, other)
+    plain, _ = frequencies(ModelConfig(**BASE))
+    torch.testing.assert_close(scaled[-1], plain[-1] / 5)
+    assert factor == 1
+
+
+@pytest.mark.parametrize("attention_factor", [None, 1.25])
+@pytest.mark.parametrize("original", [32, 40])
+def test_longrope_divides_each_pair_by_its_own_number(original, attention_factor):
+    """Ding et al. 2024; the long factors as soon as the configuration's context (40) is above the original one."""
+    short, long = tuple(1 + j / 10 for j in range(8)), tuple(2.0 + j for j in range(8))
+    scaling = RopeScaling("longrope", 4.0, original, attention_factor=attention_factor, short_factors=short,
+                          long_factors=long)  # fmt: skip
+    plain, _ = frequencies(ModelConfig(**BASE))
+    scaled, factor = frequencies(ModelConfig(**BASE, rope_scaling=scaling))
+    torch.testing.assert_close(scaled, plain / torch.tensor(long if original == 32 else short))
+    assert factor == pytest.approx(attention_factor or math.sqrt(1 + math.log(4) / math.log(original)))
+
+
 def test_yarn_with_a_ramp_of_no_width():
     """When both ends fall on one pair, that pair is kept and all later ones are divided."""
     scaling = RopeScaling("yarn", 4.0, 6, beta_fast=2.0, beta_slow=1.0)
