@@ -146,7 +146,7 @@ def claims(options):
         frame = frame[frame.mark == options.mark]
     if options.json:
         return print_json(frame.to_dict("records"))
-    width = max(shutil.get_terminal_size((120, 24)).columns - 60, 30)
+    width = max(shutil.get_terminal_size((120, 24)).columns - 66, 30)
     table = [
         [row.id, row.mark, row.lab, textwrap.shorten(row.statement, width, placeholder=" …"),
          textwrap.shorten(str(row.survey_value), 14, placeholder="…"), row.value, row.verdict]

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 PAGE = "book/reference/ledger"
 HEADS = ("claim", "statement", "kind", "survey", "ours", "verdict", "lab")
 FILTERED = ("kind", "verdict", "lab")
+WIDE = ' style="min-width:13rem"'  # on a phone the table scrolls instead of breaking sentences after every word
 MARKS = {"K": "boxed insight", "Q": "number", "!": "error"}
 # What each verdict means, for the table of counts.
 MEANS = dict(zip((*VERDICTS, OPEN), (
@@ -64,7 +65,10 @@ class ClaimTable(SphinxDirective):
         claims, records = ledger(), known_records()
         address = self.env.app.builder.get_relative_uri
         labs = {name[5:7]: address(self.env.docname, name) for name in self.env.found_docs if name.startswith("labs/")}
-        heads = "".join(f'<th scope="col"{" data-filter" * (name in FILTERED)}>{name}</th>' for name in HEADS)
+        heads = "".join(
+            f'<th scope="col"{" data-filter" * (name in FILTERED)}{WIDE * (name == "statement")}>{name}</th>'
+            for name in HEADS
+        )
         body = "\n".join(
             line(claim, labs.get(claim["lab"])) + details(claim, records.get(claim["id"])) for claim in claims
         )

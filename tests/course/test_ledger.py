@@ -1,9 +1,11 @@
 """The ledger's page holds every claim with its verdict, and the errata name every error."""
 
 import re
-from types import SimpleNamespace
+from io import StringIO
 
 import pytest
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from slmkit.course import ledger
 from slmkit.paths import root
@@ -13,30 +15,56 @@ from slmkit.survey.verdicts import OPEN, OWN_DATA, VERDICTS
 ERRATA = (root() / "book" / "reference" / "errata.md").read_text()
 
 
+CONF = """
+from slmkit.course import ledger
+extensions = ["myst_parser"]
+def setup(app):
+    ledger.setup(app)
+"""
+PAGE = """# Claims
+
+```{claim-counts}
+```
+
+```{claim-table}
+```
+
+See {claim}`C30a` and {claim}`C999`.
+
+```{toctree}
+labs/00_x
+```
+"""
+
+
 @pytest.fixture
 def no_records(tmp_path, monkeypatch):
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path))
 
 
-def directive(kind) -> str:
-    """The HTML of a directive on a page beside one built lab."""
-    builder = SimpleNamespace(get_relative_uri=lambda page, target: f"../../{target}.html")
-    env = SimpleNamespace(app=SimpleNamespace(builder=builder), docname=ledger.PAGE, found_docs={"labs/00_x"})
-    made = kind.__new__(kind)
-    made.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=env)))
-    (node,) = made.run()
-    return node.astext()
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The HTML of a page with everything that ledger.py adds, and the warnings of its build."""
+    folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
+    for name, text in (("conf.py", CONF), ("index.md", PAGE), ("labs/00_x.md", "# A lab\n")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch, patch_docutils(folder), docutils_namespace():
+        patch.setenv("SLMKIT_BUILD", str(folder / "build"))
+        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
+        app.build(force_all=True)
+    return (folder / "out" / "index.html").read_text(), warnings.getvalue()
 
 
-def test_every_claim_has_its_line_and_its_details(no_records):
-    html = directive(ledger.ClaimTable)
+def test_every_claim_has_its_line_and_its_details(built):
+    html, _ = built
     ids = [row["id"] for row in rows("claims")]
     assert re.findall(r'<tr data-row="claim-\w+"><th [^>]+><a href="#claim-\w+">(\w+)</a>', html) == ids
     assert len(re.findall(r'<div class="slm-model" id="claim-\w+">', html)) == len(ids)
     places = [float(place) for place in re.findall(r'data-sort="([\d.]+)"', html)]
     assert places == sorted(places)
     assert len(set(places)) == len(places)
-    assert '<a href="../../labs/00_x.html">00</a>' in html
+    assert '<a href="labs/00_x.html">00</a>' in html
     assert "<td>70</td>" in html
     line = next(line for line in html.splitlines() if 'data-row="claim-c5"' in line)
     assert OWN_DATA in line
@@ -58,12 +86,19 @@ def test_a_claim_without_a_result_says_so_and_a_record_says_where_it_was_made(no
     assert "<dt>reason</dt><dd>needs a phone</dd>" in ledger.details(claims["C28a"], refused)
 
 
-def test_the_counts_add_up(no_records):
-    html = directive(ledger.ClaimCounts)
+def test_the_counts_add_up(built):
+    html, _ = built
     counts = dict(re.findall(r'<th scope="row">([^<]+)</th><td>(\d+)</td>', html))
     assert sum(map(int, counts.values())) == len(rows("claims"))
     assert set(counts) <= {*VERDICTS, OPEN}
     assert int(counts[OWN_DATA]) > 10
+
+
+def test_a_claim_links_to_its_line_and_an_unknown_one_warns(built):
+    html, warnings = built
+    assert re.search(r'href="book/reference/ledger.html#claim-c30a"[^>]*>C30a</a>', html)
+    assert "there is no claim C999" in warnings
+    assert warnings.count("WARNING") == 1
 
 
 def test_text_is_escaped():
