@@ -103,24 +103,29 @@ def activation_bytes(config: ModelConfig, batch: int, context: int, dtype: torch
 
     As PyTorch keeps them in eager mode on a processor, with one dtype throughout and no mask: each linear layer's
     input, what norms, activations and attention save, and the log-probabilities of the loss. (On a GPU, RMSNorm is one
-    kernel and keeps one tensor of d_model less.) Full attention only.
+    kernel and keeps one tensor of d_model less.) Not for latent attention or capped scores.
     """
-    if config.attention != "full":
-        raise ValueError("activation_bytes covers attention = 'full'")
+    if config.attention != "full" or config.score_cap is not None:
+        raise ValueError("activation_bytes covers attention = 'full' without score_cap")
     d = config.d_model
     if config.norm == "layernorm":
         norm = d + 2  # the output, which the next linear layer reads; mean and deviation
     else:
         norm = (2 * d if config.norm_weight else d) + 1  # also the output before the weight; one over the size
-    numbers = d + norm + config.vocab_size  # final norm and its input; log-probabilities
+    numbers = d + norm * (config.norm_placement != "after_residual")  # the final norm and its input
+    numbers += config.vocab_size * (1 if config.logit_cap is None else 2)  # log-probabilities; the cap's tanh
+    numbers += norm * config.embedding_norm + 2 * (config.embedding_width or 0)  # what the projections' neighbours read
     for i in range(config.n_layers):
         shape = config.layer(i)
         query, key = shape.n_heads * config.head_dim, shape.n_kv_heads * config.head_dim
         numbers += (2 if config.block == "sequential" else 1) * d  # the residual stream, where norms read it
-        numbers += (1 if config.block == "parallel_shared_norm" else 2) * norm
+        numbers += _norms_per_block(config) * norm  # before a branch or after it, a norm keeps as much
+        if config.qk_norm:
+            numbers += _qk_norm_numbers(config, i)
         numbers += 2 * query + 2 * key + shape.n_heads  # q, k, v and the mixed values, which `out` reads; log-sum-exp
-        if config.positions == "rope" and config.rope_dim < config.head_dim:
-            numbers += query  # joining what turns and what does not leaves heads apart; `out` reads a copy, in order
+        joined = config.positions == "rope" and config.rope_dim < config.head_dim
+        if joined or config.qk_norm in ("head", "head_plain", "head_rotated"):
+            numbers += query  # joining what turns and what does not, or a norm, leaves heads apart; `out` reads a copy
         # What the activation reads and what `down` reads; gated: the activated gate and `up` too. ReLU needs its
         # output alone.
         numbers += ((4 if config.ffn == "gated" else 2) - (config.activation == "relu")) * shape.d_ff
@@ -152,6 +157,15 @@ def _ffn_matrices(config: ModelConfig, i: int) -> list[tuple[int, int, bool]]:
 
 def _size(matrices: list[tuple[int, int, bool]], bias: bool = True) -> int:
     return sum(inputs * outputs + (outputs if bias and biased else 0) for inputs, outputs, biased in matrices)
+
+
+def _qk_norm_numbers(config: ModelConfig, i: int) -> int:
+    heads, kv_heads = config.layer(i)[:2]
+    weighted = config.norm == "rmsnorm" and config.norm_weight and config.qk_norm != "head_plain"
+    sizes = 2 if config.qk_norm == "full" else heads + kv_heads
+    return (heads + kv_heads) * config.head_dim * (2 if weighted else 1) + sizes * (
+        2 if config.norm == "layernorm" else 1
+    )
 
 
 def _norms_per_block(config: ModelConfig) -> int:

@@ -153,7 +153,14 @@ def saved_bytes(model, ids):
     {}, dict(n_kv_heads=2), dict(positions="learned", ffn="standard", activation="gelu", norm="layernorm"),
     dict(ffn="standard", activation="relu"), dict(activation="relu"), dict(block="parallel"),
     dict(block="parallel_shared_norm", norm="layernorm"), dict(d_ff=(64, 128)), dict(norm_weight=False),
-    dict(n_heads=(2, 4), head_dim=16, tied_embeddings=False),
+    dict(n_heads=(2, 4), head_dim=16, tied_embeddings=False), dict(norm_placement="post"),
+    dict(norm_placement="both", norm="layernorm"), dict(norm_placement="both"),
+    dict(norm_placement="after_residual"), dict(norm_placement="post", norm_weight=False),
+    dict(embedding_norm=True), dict(embedding_width=32), dict(logit_cap=3.0, logit_scale=0.5, residual_scale=0.3),
+    dict(activation="relu2"), dict(activation="relu2", ffn="standard"), dict(qk_norm="head", n_kv_heads=2),
+    dict(qk_norm="full", n_kv_heads=2), dict(qk_norm="head_plain"), dict(qk_norm="head_rotated"),
+    dict(qk_norm="head", norm="layernorm"), dict(qk_norm="head", rope_fraction=0.5),
+    dict(tied_embeddings=False, head_bias=True),
 ])  # fmt: skip
 def test_activation_bytes_equal_what_autograd_keeps(options):
     config = ModelConfig(**dict(vocab_size=400, d_model=64, n_layers=2, n_heads=4, max_context=48) | options)
@@ -162,9 +169,10 @@ def test_activation_bytes_equal_what_autograd_keeps(options):
     assert activation_bytes(config, 3, 48) == pytest.approx(measured, rel=1e-4)  # the loss itself
 
 
-def test_activation_bytes_refuses_latent_attention():
-    with pytest.raises(ValueError, match="covers attention = 'full'"):
-        activation_bytes(ModelConfig(**BASE | MLA), 1, 4)
+def test_activation_bytes_refuses_latent_attention_and_capped_scores():
+    for options in (MLA, dict(score_cap=3.0)):
+        with pytest.raises(ValueError, match="covers attention = 'full' without score_cap"):
+            activation_bytes(ModelConfig(**BASE | options), 1, 4)
 
 
 @pytest.mark.parametrize(
