@@ -1,0 +1,52 @@
+"""Headless Chromium, with the requests and the console messages of the page that it shows."""
+
+import json
+import shutil
+import tempfile
+from urllib.parse import urlsplit
+
+FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+         "disable-component-update", "disable-sync", "hide-scrollbars")  # fmt: skip
+PHONE, DESKTOP = (390, 844), (1280, 900)
+
+
+class Browser:
+    """One Chromium for the whole run, with the requests and the console messages of the last page."""
+
+    def __init__(self):
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        self.profile = tempfile.mkdtemp()
+        options = webdriver.ChromeOptions()
+        for candidate in ("chromium", "chromium-browser", "google-chrome"):
+            options.binary_location = options.binary_location or shutil.which(candidate) or ""
+        for flag in (*FLAGS, f"user-data-dir={self.profile}"):
+            options.add_argument(f"--{flag}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+    def open(self, address, size=DESKTOP, dark=False):
+        """Goes to a page and waits till it is drawn. Returns the driver's script function."""
+        width, height = size
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get_log("browser"), self.driver.get_log("performance")
+        self.driver.get(address)
+        self.driver.set_script_timeout(60)
+        self.driver.execute_async_script(
+            "const done = arguments[0], math = window.MathJax?.startup?.promise;"
+            "Promise.resolve(math).then(() => document.fonts.ready).then(() => setTimeout(done, 50));"
+        )
+        return self.driver.execute_script
+
+    def complaints(self):
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+    def requests(self):
+        """Addresses that the page asked for; the browser's own pages (chrome://) do not count."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [address for address in asked if urlsplit(address).scheme not in ("data", "chrome", "blob")]
