@@ -13,6 +13,7 @@ YARN = {"rope_type": "yarn", "rope_theta": 3000.0, "factor": 3.0, "original_max_
 LINEAR = {"rope_type": "linear", "rope_theta": 700.0, "factor": 2.5}
 PLAIN = {"rope_type": "default", "rope_theta": 123.0}
 LONG = {"rope_type": "longrope", "rope_theta": 900.0, "original_max_position_embeddings": 4}
+ALPHA = {"rope_type": "dynamic", "rope_theta": 900.0, "alpha": 5.0, "factor": 1.0, "mscale": 1.0}
 TWO = {"sliding_attention": PLAIN, "full_attention": YARN}
 HALF = {"partial_rotary_factor": 0.5}
 SIZES = dict(vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64)
@@ -118,6 +119,14 @@ CHOSEN = {
     "arcee-plain": ("arcee", GROUPED),
     "nanochat": ("nanochat", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, tie_word_embeddings=True,
                                             attention_bias=True, rope_parameters=LINEAR, final_logit_softcapping=3.0)),
+    "ernie4_5": ("ernie4_5", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, tie_word_embeddings=False, head_dim=8,
+                                            use_bias=True, rope_parameters=YARN)),
+    "hunyuan_v1_dense": ("hunyuan_v1_dense", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, head_dim=8,
+                                                            tie_word_embeddings=True, attention_bias=True,
+                                                            rope_parameters=ALPHA)),
+    "youtu": ("youtu", dict(intermediate_size=40, num_key_value_heads=4, hidden_act="gelu", rms_norm_eps=1e-3,
+                            tie_word_embeddings=False, attention_bias=True, rope_parameters=YARN, kv_lora_rank=7,
+                            q_lora_rank=9, qk_rope_head_dim=4, qk_nope_head_dim=3, v_head_dim=5)),
     "minicpm3": ("minicpm3", dict(intermediate_size=40, num_key_value_heads=None, hidden_act="gelu",
                                   tie_word_embeddings=False, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-3,
                                   rope_parameters=LONG | {"short_factor": [1.0, 1.5], "long_factor": [1.2, 3.0]},
@@ -183,6 +192,7 @@ PARTIAL = {"gpt_neox", "phi", "phi3", "stablelm", "nemotron"}  # turn part of ea
 BOUND = {
     "helium": lambda draw, heads, width: dict(head_dim=width),
     "deepseek_v3": lambda draw, heads, width: dict(num_key_value_heads=heads, first_k_dense_replace=9),
+    "youtu": lambda draw, heads, width: dict(num_key_value_heads=heads),
     "minicpm3": lambda draw, heads, width: dict(num_key_value_heads=heads, head_dim=None),
     "bloom": lambda draw, heads, width: dict(seq_length=64),
     "phi": lambda draw, heads, width: dict(tie_word_embeddings=False),

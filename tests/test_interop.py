@@ -14,7 +14,7 @@ from slmkit.model.cache import KVCache
 from slmkit.model.generation import left_pad
 from slmkit.model.storage import unique_tensors
 
-CASES = CHOSEN | {f"{family}-random-{seed}": (family, seed) for family in interop.FAMILIES for seed in range(2)}
+CASES = CHOSEN | {f"{family}-random-{seed}": (family, seed) for family in interop.FAMILIES for seed in range(1)}
 
 
 def batch():

@@ -69,8 +69,9 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
     from transformers import AutoConfig
 
     family = find_family(name)
-    lacking = [f"{option} = {getattr(ours, option)!r}" for option, value in family.fixed.items()
-               if getattr(ours, option) != value]  # fmt: skip
+    lacking = [name for name in ("n_heads", "n_kv_heads", "d_ff") if len(_each(ours, name)) > 1]  # no family has these
+    lacking += [name for name, value in family.fixed.items() if getattr(ours, name) != value]
+    lacking = [f"{name} = {getattr(ours, name)!r}" for name in lacking]
     values = {theirs: getattr(ours, option) for option, theirs in family.options.items()}
     values = {theirs: value[0] if isinstance(value, tuple) else value for theirs, value in values.items()}
     if "activation" in family.options:
@@ -87,6 +88,10 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
         return None, [*lacking, f"n_heads = {ours.n_heads} with d_model = {ours.d_model} ({reason})"]
     meant = _meaning(ours)
     return theirs, [f"{name} = {getattr(ours, name)!r}" for name in meant if not _same(meant[name], said[name])]
+
+
+def _each(ours: ModelConfig, name: str) -> set:
+    return {getattr(ours.layer(i), name) for i in range(ours.n_layers)}
 
 
 def _meaning(config: ModelConfig) -> dict:

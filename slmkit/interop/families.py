@@ -36,6 +36,7 @@ from slmkit.interop.parts import (
     parallel,
 )
 from slmkit.interop.rotary import (
+    HUNYUAN_ROPE,
     PARTIAL_ROPE,
     PHI3_ROPE,
     ROPE,
@@ -158,6 +159,8 @@ FAMILIES = {
         CAUSAL | {"attn_logit_softcapping": None},  # they declare it and do not compute it
     ),
     "exaone4": Family(LLAMA, [ROPE_IN_WINDOWS, EXAONE_WINDOWS], {"norm_placement": "post", "qk_norm": "head"}),
+    "ernie4_5": Family(LLAMA | dict.fromkeys(BIASED, "use_bias"), [ROPE], layout=INTERLEAVED),
+    "hunyuan_v1_dense": Family(RMS, [HUNYUAN_ROPE], {"qk_norm": "head_rotated"}),
     "helium": Family(LLAMA | MLP_BIAS | {"qkv_bias": "attention_bias"}, [ROPE], layout=INTERLEAVED),
     "starcoder2": Family(
         GROUPED | HEAD_DIM | {"norm_eps": "norm_epsilon"} | dict.fromkeys(BIASED, "use_bias"),
@@ -180,6 +183,13 @@ FAMILIES = {
         GROUPED | RMS_EPS | ATTENTION_BIAS | MLP_BIAS | LATENT | {"embedding_scale": "scale_emb"},
         [ROPE, LATENT_WIDTHS, MINICPM],
         LATENT_FIXED,
+    ),
+    "youtu": Family(
+        GROUPED | RMS_EPS | ATTENTION_BIAS | LATENT,
+        [ROPE, LATENT_WIDTHS],
+        LATENT_FIXED,
+        {"rope_interleave": True},
+        INTERLEAVED,
     ),
     "deepseek_v3": Family(
         GROUPED | RMS_EPS | ATTENTION_BIAS | LATENT,

@@ -66,7 +66,10 @@ LIKE_LLAMA = {
     "starcoder2": {".ffn.up": ".mlp.c_fc", ".ffn.down": ".mlp.c_proj"},
     "nanochat": {".ffn.up": ".mlp.fc1", ".ffn.down": ".mlp.fc2"},
     "gemma2": AROUND, "gemma3_text": AROUND, "olmo2": POST, "olmo3": POST, "exaone4": POST,
-    "deepseek_v3": LATENT, "minicpm3": LATENT,
+    "hunyuan_v1_dense": {
+        ".attention.q_norm": ".self_attn.query_layernorm", ".attention.k_norm": ".self_attn.key_layernorm",
+    },
+    "deepseek_v3": LATENT, "minicpm3": LATENT, "youtu": LATENT,
 }  # fmt: skip
 
 

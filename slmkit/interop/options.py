@@ -33,10 +33,11 @@ ACTIVATIONS = {  # theirs to ours; of several names for one function, the first 
 # Fields of theirs that change nothing that an evaluated model computes: how weights are drawn, dropout, token ids by
 # name, what is returned beside the logits.
 HARMLESS = {
-    "initializer_range", "init_std", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "attention_dropout",
-    "hidden_dropout", "dropout", "layerdrop", "resid_pdrop", "embd_pdrop", "attn_pdrop", "residual_dropout",
-    "embedding_dropout", "classifier_dropout", "summary_type", "summary_use_proj", "summary_activation",
-    "summary_proj_to_labels", "summary_first_dropout", "reorder_and_upcast_attn", "pretraining_tp",
+    "initializer_range", "init_std", "embedding_initializer_range", "use_cache", "bos_token_id", "eos_token_id",
+    "pad_token_id", "eod_token_id", "attention_dropout", "hidden_dropout", "dropout", "layerdrop", "resid_pdrop",
+    "embd_pdrop", "attn_pdrop", "residual_dropout", "embedding_dropout", "classifier_dropout", "summary_type",
+    "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
+    "reorder_and_upcast_attn", "pretraining_tp",
 }  # fmt: skip
 
 

@@ -91,6 +91,23 @@ def _write_phi3(ours: ModelConfig) -> dict:
 PHI3_ROPE = Part([*ROPE.fields, "original_max_position_embeddings"], PARTIAL_ROPE.read, _write_phi3)
 
 
+def _read_hunyuan(theirs) -> dict:
+    parameters = theirs.rope_parameters
+    if parameters.get("rope_type") == "dynamic" and parameters.get("alpha"):
+        return dict(rope_theta=parameters["rope_theta"], rope_scaling=RopeScaling("ntk", parameters["alpha"]))
+    return ROPE.read(theirs)
+
+
+def _write_hunyuan(ours: ModelConfig) -> dict:
+    theta, scaling = first(rotations(ours))
+    if scaling is None or scaling.kind != "ntk":
+        return ROPE.write(ours)
+    return {"rope_parameters": {"rope_type": "dynamic", "rope_theta": theta, "factor": 1.0, "alpha": scaling.factor}}
+
+
+# Hunyuan's "dynamic" with an alpha is not dynamic: it raises the base once and for all.
+HUNYUAN_ROPE = Part(ROPE.fields, _read_hunyuan, _write_hunyuan)
+
 # -- layers that rotate and layers that do not
 
 
