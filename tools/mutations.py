@@ -372,4 +372,90 @@ EVALUATION = [
     ),
 ]
 
-MUTATIONS = [*MODEL, *DATA, *TRAINING, *EVALUATION]
+SURVEY = [
+    *_in(
+        "survey/verdicts.py",
+        "survey/test_verdicts.py",
+        ("below is taken for above", 'if rule == "below":', 'if rule == "under":'),
+        ("equal asks for one end only", "if bottom <= low and high <= top:", "if bottom <= low:"),
+        ("a value at the edge is contradicted", "high < bottom or low > top", "high <= bottom or low > top"),
+        ("the tolerance is left out", 'float(claim["tolerance"] or 0))', "0.0)"),
+        ("computed claims blame the survey's data", 'claim["kind"] == "statistics" and', "True and"),
+        ("an interval of 5 values is that of 6", "T[df - 1]", "T[df]"),
+    ),
+    *_in(
+        "survey/query.py",
+        "survey/test_query.py",
+        ("numbers compare as text", "if None not in numbers and", "if False and"),
+        ("an unknown cell meets conditions", "if not cell or not value:", "if not value:"),
+        (
+            "the unknown comes first",
+            "return [known[i] for i in order] + [row for row in rows if not row[column]]",
+            "return [row for row in rows if not row[column]] + [known[i] for i in order]",
+        ),
+        ("360M is 360", '"M": 1e6', '"M": 1'),
+        ("one condition is enough", "found = [row for row in found if", "found = [row for row in rows if"),
+    ),
+    *_in(
+        "survey/evidence/estimates.py",
+        "survey/test_evidence.py",
+        (
+            "the bootstrap shuffles a column on its own",
+            "(array[rows] for array in arrays)",
+            "(array[source.permutation(rows)] for array in arrays)",
+        ),
+        ("ties take the last rank", "(last - (counts - 1) / 2)", "last"),
+        ("both groups are one", "for group in (a, b)]", "for group in (a, a)]"),
+    ),
+    *_in(
+        "survey/evidence/memory.py",
+        "survey/test_evidence.py",
+        ("a tied matrix is counted once", "(unique + again) / 1e6", "unique / 1e6"),
+        ("the cache holds keys only", "return 2 * heads * built.head_dim", "return heads * built.head_dim"),
+        ("megabytes are millions", "MIB = 2**20", "MIB = 10**6"),
+        ("the buffer holds both", "return max(logits_mb(name), scores)", "return logits_mb(name) + scores"),
+    ),
+    *_in(
+        "survey/evidence/capability.py",
+        "survey/test_evidence.py survey/test_claims.py",
+        ("placeholders are scores", 'and "placeholder" not in row["note"]', ""),
+        ("the gain is from one shot", "found - value[model, task, 0.0]", "found - value[model, task, 1.0]"),
+        (
+            "2022 minus 2024",
+            "difference(_of_year(2024, domain), _of_year(2022, domain))",
+            "difference(_of_year(2022, domain), _of_year(2024, domain))",
+        ),
+    ),
+    *_in(
+        "survey/evidence/devices.py",
+        "survey/test_evidence.py",
+        ("slower is faster", "100 * (1 - time / base[tokens])", "100 * (1 - base[tokens] / time)"),
+        (
+            "the worst is first",
+            "reduction(figure, other) > reduction(figure, quant)",
+            "reduction(figure, other) < reduction(figure, quant)",
+        ),
+    ),
+    *_in(
+        "survey/evidence/latency.py",
+        "survey/test_evidence.py",
+        ("bands are compared at their middle", "min(upper) - max(lower)", "max(upper) - min(lower)"),
+    ),
+    *_in(
+        "survey/evidence/architecture.py",
+        "survey/test_evidence.py",
+        ("a period counts every year", "trends.period(row).startswith(period)", "True"),
+        ("the missing model is left out", "found[HARE[axis]] += 1", "pass"),
+    ),
+    *_in(
+        "survey/evidence/training.py",
+        "survey/test_evidence.py survey/test_claims.py",
+        (
+            "every use counts for every year",
+            'int(row[f"uses_{year}"] or 0) for row in rows("datasets")',
+            'int(row["uses_2024"] or 0) for row in rows("datasets")',
+        ),
+    ),
+]
+
+MUTATIONS = [*MODEL, *DATA, *TRAINING, *EVALUATION, *SURVEY]
