@@ -26,8 +26,9 @@ def test_figure_2b_stacks_the_published_counts():
     assert attention["MHA"] == [4, 6, 12, 6, 9, 3]
     assert attention["GQA"] == [0, 0, 0, 1, 8, 9]
     assert ffn == {"standard": [4, 6, 12, 3, 0, 0], "gated": [0, 0, 0, 4, 19, 13]}
-    second = figure.axes[0].containers[1]
-    assert [bar.get_y() for bar in second] == attention["MHA"], "each stack stands on the one below"
+    third = figure.axes[0].containers[2]
+    below = [sum(pair) for pair in zip(attention["MHA"], attention["GQA"])]
+    assert [bar.get_y() for bar in third] == below, "each stack stands on those below"
 
 
 def test_figure_2a_shows_both_countings():
@@ -119,10 +120,12 @@ def test_facts_of_the_pages():
     assert (fact["since.sharing"], fact["later.sharing"]) == ("0%", "not adopted")
     assert (fact["change.SiLU"], fact["later.SiLU"]) == ("no clear change", "holds")
     assert fact["change.scaling"] == "fell"
+    assert fact["change.RMSNorm"] == "no clear change", "95% interval of the difference: -2 to 21 points"
     assert (fact["since.qk_2024"], fact["since.qk_2025"], fact["then.qk"]) == ("0 of 18", "17 of 36", "5")
     assert (fact["then.ratio"], fact["since.ratio"], fact["since.ratio_max"]) == ("2.75", "3", "7.2")
     assert (fact["then.context"], fact["since.context"]) == ("8,192", "32,768")
     assert (fact["since.families"], fact["since.family.GQA"]) == ("39", "77%")
+    assert "MobileLLM-125M" in {row["name"] for row in facts_trends._families()}, "the first of its family"
     assert (fact["since.distilled"], fact["since.understated"], fact["since.free_heads"]) == ("13", "15", "11")
     assert set(fact) <= set(FACTS)
 
