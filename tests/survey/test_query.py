@@ -15,7 +15,7 @@ ROWS = [
     ("", "ABC"), ("name=a", "A"), ("size>1B", "A"), ("size<=360M", "B"), ("size=360000000", "B"), ("size!=1.7B", "BC"),
     ("size=", "C"), ("size!=", "AB"), ("heads>9", "B"), ("heads>=9", "AB"), ("heads=12-20", "C"), ("data~dolma", "BC"),
     ("data~dolma size<1B", "B"), ("data='the pile;dolma'", "B"), ("'data~The Pile'", "B"), ("heads~2", "BC"),
-    ("name>a", "BC"), ("size>1B heads>10", ""),
+    ("name>a", "BC"), ("size<huge", "AB"), ("size>1B heads>10", ""),
 ])  # fmt: skip
 def test_where(conditions, found):
     assert "".join(row["name"] for row in where(ROWS, conditions)) == found
