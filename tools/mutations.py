@@ -456,6 +456,29 @@ SURVEY = [
             'int(row["uses_2024"] or 0) for row in rows("datasets")',
         ),
     ),
+    *_in(
+        "survey/trends.py",
+        "survey/test_trends.py",
+        ("a padded vocabulary of 50k is a large one", "(51_200, 100_000", "(50_000, 100_000"),
+        ("a model that Figure 2 leaves out is counted", 'and row["name"] != "Dolly-v2-3B"', ""),
+        ("ours and the survey's rows share a period", 'if ours and row["release"] < "2025"', 'if row["release"] < "2025"'),
+        ("tokens of a repair count as training", '"pruning" in row["training_algorithm"]', "False"),
+        ("kinds of RMSNorm are not RMSNorm", 'row["norm"].startswith("RMSNorm")', 'row["norm"] == "RMSNorm"'),
+        ("an unknown entry is called wrong", '"" not in pair', "True"),
+    ),
+    *_in(
+        "course/facts_trends.py",
+        "course/test_figures_survey.py::test_facts_of_the_pages",
+        ("an interval of half the width", "<= 1.96 *", "<= 0.96 *"),
+        ("a rise is called a fall", '"rose" if after > before', '"rose" if after < before'),
+        ("the last row stands for a family", "reversed(trends.since())", "trends.since()"),
+    ),
+    *_in(
+        "course/figures_survey.py",
+        "course/test_figures_survey.py",
+        ("bars stand inside each other", "bottom = [low + value", "bottom = [value"),
+        ("the best so far may fall", ".max().cummax()", ".max()"),
+    ),
 ]
 
 MUTATIONS = [*MODEL, *DATA, *TRAINING, *EVALUATION, *SURVEY]
