@@ -104,11 +104,11 @@ MODEL = [
         "model/decoder.py",
         "model/test_decoder.py model/test_generation.py model/test_options.py",
         ("the residual is dropped", "x = x + (branch if", "x = (branch if"),
-        ("attention reads without a norm", "normed = x if self.attention_norm is None else", "normed = x if True else"),
+        ("attention reads without a norm", "normed = norm(x) if (norm", "normed = x if (norm"),
         (
             "a parallel FFN reads what attention wrote",
-            "normed if self.ffn_norm is None else self.ffn_norm(x)",
-            "normed if self.ffn_norm is None else self.ffn_norm(x + mixed)",
+            "fed = self.ffn(norm(x) if (norm := self.ffn_norm) is not None else normed)",
+            "fed = self.ffn(norm(x + mixed) if (norm := self.ffn_norm) is not None else normed)",
         ),
         ("the residual's scale is dropped", "branch * self.scale)", "branch)"),
         ("a norm after the branch is dropped", "branch = post_norm(branch)", "pass"),
@@ -133,7 +133,7 @@ MODEL = [
             "device=ids.device) - padding[:, None])",
             "device=ids.device) - 0 * padding[:, None])",
         ),
-        ("the final norm is dropped", "return x if self.norm is None else self.norm(x)", "return x"),
+        ("the final norm is dropped", "return norm(x) if (norm := self.norm)", "return x if (norm := self.norm)"),
         ("an untied head is not used", "if self.head is None else self.head(hidden)", "if True else 0"),
         (
             "blocks are not shared",

@@ -34,13 +34,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
         """x: residual stream [batch, time, d_model]. `layer` is the depth, which a shared block cannot know itself."""
-        normed = x if self.attention_norm is None else self.attention_norm(x)
+        # Each norm is looked up once: in a step of one token, PyTorch's search for a module takes its time.
+        normed = norm(x) if (norm := self.attention_norm) is not None else x
         mixed = self.attention(normed, reading, layer)
         if self.parallel:
-            fed = self.ffn(normed if self.ffn_norm is None else self.ffn_norm(x))
+            fed = self.ffn(norm(x) if (norm := self.ffn_norm) is not None else normed)
             return self.joined(self.joined(x, mixed, None), fed, None)
         x = self.joined(x, mixed, self.attention_post_norm)
-        fed = self.ffn(x if self.ffn_norm is None else self.ffn_norm(x))
+        fed = self.ffn(norm(x) if (norm := self.ffn_norm) is not None else x)
         return self.joined(x, fed, self.ffn_post_norm)
 
     def joined(self, x: Tensor, branch: Tensor, post_norm: Norm | None) -> Tensor:
@@ -116,7 +117,7 @@ class Decoder(nn.Module):
             x = block(x, readings[self.rope_of[i]], i)
         if cache is not None:
             cache.advance(ids.shape[1])
-        return x if self.norm is None else self.norm(x)
+        return norm(x) if (norm := self.norm) is not None else x
 
     def embedded(self, ids: Tensor, where: slice | Tensor) -> Tensor:
         """What the first block reads: tokens, and learned positions if there are any, [batch, time, d_model]."""
