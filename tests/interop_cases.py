@@ -1,6 +1,7 @@
 """Small transformers models to convert: for each family options chosen away from their defaults, and drawn ones."""
 
 import random
+from copy import deepcopy
 from dataclasses import fields
 
 import torch
@@ -119,8 +120,8 @@ CHOSEN = {
     "arcee-plain": ("arcee", GROUPED),
     "nanochat": ("nanochat", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, tie_word_embeddings=True,
                                             attention_bias=True, rope_parameters=LINEAR, final_logit_softcapping=3.0)),
-    "ernie4_5": ("ernie4_5", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, tie_word_embeddings=False, head_dim=8,
-                                            use_bias=True, rope_parameters=YARN)),
+    "ernie4_5": ("ernie4_5", dict(intermediate_size=40, num_key_value_heads=4, hidden_act="gelu", rms_norm_eps=1e-3,
+                                  tie_word_embeddings=False, head_dim=8, use_bias=True, rope_parameters=YARN)),
     "hunyuan_v1_dense": ("hunyuan_v1_dense", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, head_dim=8,
                                                             tie_word_embeddings=True, attention_bias=True,
                                                             rope_parameters=ALPHA)),
@@ -217,6 +218,7 @@ def at_random(family: str, seed: int) -> dict:
     options |= {name: drawn(draw, heads, width) for name, drawn in DRAWS.items() if name in own}
     options |= BOUND.get(family, lambda *_: {})(draw, heads, width)
     if family in PARTIAL:
+        width = options.get("head_dim", width)
         share = 2 * draw.randint(1, width // 2) / width
         options["rope_parameters"] = options["rope_parameters"] | {"partial_rotary_factor": share}
     return options
@@ -229,7 +231,7 @@ def config_of(family: str, options: dict | int):
     own = {field.name for field in fields(type(AutoConfig.for_model(family)))}
     dropout = {name: 0.1 for name in own if name.endswith(("dropout", "pdrop")) or name == "layerdrop"}
     options = options if isinstance(options, dict) else at_random(family, options)
-    return AutoConfig.for_model(family, **SIZES | NO_TOKENS | dropout | options)
+    return AutoConfig.for_model(family, **deepcopy(SIZES | NO_TOKENS | dropout | options))
 
 
 def model_of(family: str, options: dict | int, dtype=torch.float32):

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 import torch.nn.functional as F
-from interop_cases import CHOSEN, LINEAR, PAD, SIZES, YARN, config_of, model_of
+from interop_cases import CHOSEN, LINEAR, PAD, PARTIAL, SIZES, YARN, config_of, model_of
 
 from slmkit import Decoder, ModelConfig, RopeScaling, generate, interop
 from slmkit.interop.options import HARMLESS
@@ -95,7 +95,7 @@ def test_logits_with_a_cache_equal(pair):
     ids, padding, mask, positions = batch()
     theirs_cache, cache = DynamicCache(config=hf_model.config), KVCache(model.config, 3, 12)
     with torch.no_grad():
-        for start, end in ((0, 6), (6, 7), (7, 8), (8, 9), (9, 10), (10, 11), (11, 12)):
+        for start, end in ((0, 6), (6, 7), (7, 8), (8, 12)):
             part = slice(start, end)
             expected = hf_model(ids[:, part], attention_mask=mask[:, :end].long(), position_ids=positions[:, part],
                                 past_key_values=theirs_cache, use_cache=True).logits  # fmt: skip
@@ -107,8 +107,8 @@ def test_greedy_tokens_equal(pair):
     hf_model, model = pair
     ids, padding, mask, _ = batch()
     with torch.no_grad():
-        expected = hf_model.generate(ids, attention_mask=mask.long(), max_new_tokens=9, do_sample=False)
-    assert torch.equal(generate(model, ids, 9, padding=padding), expected)
+        expected = hf_model.generate(ids, attention_mask=mask.long(), max_new_tokens=6, do_sample=False)
+    assert torch.equal(generate(model, ids, 6, padding=padding), expected)
 
 
 def test_round_trip_is_exact_to_the_bit(pair):
@@ -198,6 +198,40 @@ def test_a_field_that_nobody_has_thought_of_is_refused(family, monkeypatch):
             break
     monkeypatch.setitem(interop.FAMILIES, family, table._replace(options=options))
     with pytest.raises(ValueError, match=f"^{name} is .*of {family} a Decoder has only"):
+        interop.config_from_transformers(config)
+
+
+def families_with(field: str) -> list[str]:
+    return [name for name, family in interop.FAMILIES.items() if any(field in part.fields for part in family.parts)]
+
+
+def with_rotation(family: str, **setting):
+    """A configuration whose rotation, or each of the two, has this setting too."""
+    config = config_of(family, 0)
+    nested = "full_attention" in config.rope_parameters
+    for parameters in config.rope_parameters.values() if nested else [config.rope_parameters]:
+        parameters |= setting
+    return config
+
+
+@pytest.mark.parametrize("family", families_with("rope_parameters"))
+def test_a_rotation_that_a_decoder_lacks_is_refused(family):
+    for setting in (dict(mrope_section=[1]), dict(mscale=0.7), dict(rope_type="dynamic", factor=2.0, alpha=None)):
+        with pytest.raises(ValueError, match=f"rope.* '?{setting.get('rope_type', min(setting))}"):
+            interop.config_from_transformers(with_rotation(family, **setting))
+
+
+@pytest.mark.parametrize("family", sorted(set(families_with("rope_parameters")) - PARTIAL))
+def test_a_share_of_each_head_is_refused_where_the_family_turns_whole_heads(family):
+    with pytest.raises(ValueError, match="partial_rotary_factor is "):
+        interop.config_from_transformers(with_rotation(family, partial_rotary_factor=0.5))
+
+
+@pytest.mark.parametrize("family", families_with("layer_types"))
+def test_another_kind_of_layer_is_refused(family):
+    config = config_of(family, 0)
+    config.layer_types = ["chunked_attention", *config.layer_types[1:]]
+    with pytest.raises(ValueError, match="layer_types has 'chunked_attention'"):
         interop.config_from_transformers(config)
 
 

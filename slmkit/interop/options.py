@@ -47,3 +47,14 @@ class Part(NamedTuple):
     fields: Sequence[str]
     read: Callable[["PreTrainedConfig"], dict]  # their fields to our options
     write: Callable[[ModelConfig], dict]  # our options to their fields
+
+
+WINDOWED, FULL = "sliding_attention", "full_attention"
+
+
+def layer_kinds(theirs: "PreTrainedConfig") -> list[str]:
+    """WINDOWED or FULL for each layer."""
+    for kind in theirs.layer_types:
+        if kind not in (WINDOWED, FULL):
+            raise ValueError(f"layer_types has {kind!r}; a Decoder's layers have {WINDOWED} or {FULL}")
+    return theirs.layer_types

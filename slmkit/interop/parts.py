@@ -1,7 +1,7 @@
 """Options that are more than a name apart: windows, block layouts, and what a single family has."""
 
 from slmkit.config import ModelConfig
-from slmkit.interop.options import Part
+from slmkit.interop.options import FULL, WINDOWED, Part, layer_kinds
 
 # -- windows: one for all layers, or layer by layer
 
@@ -17,13 +17,12 @@ def _windows(ours: ModelConfig) -> list[int | None]:
 
 
 def _read_windows(theirs) -> dict:
-    kinds = theirs.layer_types
-    return dict(window=tuple(theirs.sliding_window if kind == "sliding_attention" else None for kind in kinds))
+    return dict(window=tuple(theirs.sliding_window if kind == WINDOWED else None for kind in layer_kinds(theirs)))
 
 
 def _write_windows(ours: ModelConfig) -> dict:
     windows = _windows(ours)
-    kinds = ["sliding_attention" if window else "full_attention" for window in windows]
+    kinds = [WINDOWED if window else FULL for window in windows]
     return dict(sliding_window=next(filter(None, windows), None), layer_types=kinds)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from slmkit.config import ModelConfig, RopeScaling, Rotation
-from slmkit.interop.options import Part
+from slmkit.interop.options import FULL, WINDOWED, Part, layer_kinds
 
 # What each kind of rotary scaling reads beside its factor.
 STRETCHED = {"original_context": "original_max_position_embeddings"}
@@ -129,8 +129,7 @@ def _write_smollm3(ours: ModelConfig) -> dict:
 
 
 def _read_exaone(theirs) -> dict:
-    kinds = theirs.layer_types
-    return _only_in(theirs, [theirs.sliding_window is None or kind == "sliding_attention" for kind in kinds])
+    return _only_in(theirs, [theirs.sliding_window is None or kind == WINDOWED for kind in layer_kinds(theirs)])
 
 
 # One number for each layer: 1 for a layer with positions, in spite of the name.
@@ -139,14 +138,12 @@ ROPE_BY_LIST = Part([*ROPE.fields, "no_rope_layers", "no_rope_layer_interval"], 
 ROPE_IN_WINDOWS = Part(ROPE.fields, _read_exaone, ROPE.write)
 ROPE_ONLY_IN_WINDOWS = Part(
     ROPE.fields,
-    lambda theirs: _only_in(theirs, [kind == "sliding_attention" for kind in theirs.layer_types]),
+    lambda theirs: _only_in(theirs, [kind == WINDOWED for kind in layer_kinds(theirs)]),
     ROPE.write,
 )
 
 
 # -- one rotation for layers with a window and another for those without
-
-WINDOWED, FULL = "sliding_attention", "full_attention"
 
 
 def _read_two(theirs) -> dict:
@@ -155,7 +152,7 @@ def _read_two(theirs) -> dict:
     for kind in found:
         if (theirs.rope_parameters[kind].get("partial_rotary_factor") or 1) != 1:
             raise ValueError(f"partial_rotary_factor is set for {kind}; {theirs.model_type} turns whole heads")
-    each = [found[kind] for kind in theirs.layer_types]
+    each = [found[kind] for kind in layer_kinds(theirs)]
     return dict(rope_theta=tuple(rotation.theta for rotation in each),
                 rope_scaling=tuple(rotation.scaling for rotation in each))  # fmt: skip
 
