@@ -88,7 +88,11 @@ MODEL = [
         ("norms on both sides count once", 'return 4 if config.norm_placement == "both"', "return 2 if True"),
         ("projections at the ends are not counted", "2 * d * (narrow or 0) +", "0 +"),
         ("the head's bias is not counted", "+ config.vocab_size * config.head_bias", "+ 0"),
-        ("spare position rows are not counted", "(config.max_context + config.position_offset) * d", "9 * d"),
+        (
+            "spare position rows are not counted",
+            "(config.max_context + config.position_offset) * d",
+            "config.max_context * d",
+        ),
         ("keys' norms count as queries'", '"full": heads + kv_heads', '"full": 2 * heads'),
         ("projections at the ends cost nothing", "+ 4 * config.d_model * (config.embedding_width or 0)", "+ 0"),
         ("a tied head counts twice", "head=0 if config.tied_embeddings else config", "head=config"),
