@@ -87,6 +87,11 @@ def test_what_the_survey_s_own_tables_contradict_is_said_so():
     assert judge(claim | {"tolerance": ""}, 1.05, 1.05) == REPRODUCED
 
 
+def test_an_interval_that_touches_the_edge_does_not_decide():
+    for rule, low, high in (("equal", 0, 1), ("equal", 3, 4), ("above", 0, 1), ("below", 3, 4)):
+        assert verdict(low, high, rule, 2, 1) == UNCLEAR
+
+
 def test_numbers_for_people():
     assert [digits(value) for value in (0.123456, -2.5, 2513.2, 24290.4)] == ["0.1235", "-2.5", "2513", "24290"]
     assert bounds(1, 1) == ""
