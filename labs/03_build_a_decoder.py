@@ -264,7 +264,8 @@ print("your guesses:", guess)
 # ## Verdict
 #
 # Numbers first, then what the decoder writes: one token at a time, drawn from its probabilities. A temperature below
-# one sharpens them.
+# one sharpens them. The `full` profile trains a larger decoder for longer. It ended {fact}`record.C105.size` bits per
+# byte below the best n-gram (mean of {fact}`record.C105.seeds` seeds). "{fact}`record.C105.note`"
 
 # %%
 prompt = "My fellow citizens, the state of our Union"

@@ -3,8 +3,10 @@
 In a page: {fact}`survey.models_v3`. A name that is not here stops the build.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from slmkit.course import facts_trends
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
@@ -51,6 +53,18 @@ def _decided(claim: str, part: str) -> str:
     estimate, verdict = evidence.decide(claim)
     texts = {"value": digits(estimate.value), "interval": bounds(estimate.low, estimate.high) or "exact"}
     return (texts | {"verdict": verdict})[part]
+
+
+RECORDED = {  # what a page may quote of a committed record; the size is the effect without its sign
+    "size": lambda made: digits(abs(made["effect"])),
+    "interval": lambda made: bounds(*made["interval"]),
+    "seeds": lambda made: str(made["seeds_used"]),
+    "note": lambda made: made["note"],
+}
+
+
+def _recorded(path: Path, part: str) -> str:
+    return RECORDED[part](json.loads(path.read_text(encoding="utf-8")))
 
 
 def _recipe(part: str) -> str:
@@ -100,4 +114,6 @@ FACTS |= {f"claim.{row['id']}.survey": partial(_claim, row["id"], "survey_value"
 for _id in evidence.DECIDED:
     for _part in ("value", "interval", "verdict"):
         FACTS[f"claim.{_id}.{_part}"] = partial(_decided, _id, _part)
+FACTS |= {f"record.{path.stem}.{part}": partial(_recorded, path, part)
+          for path in (root() / "book" / "records").glob("*.json") for part in RECORDED}  # fmt: skip
 FACTS |= facts_trends.FACTS
