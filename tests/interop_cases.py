@@ -20,6 +20,7 @@ HALF = {"partial_rotary_factor": 0.5}
 SIZES = dict(vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64)
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=PAD)
 MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
+ROTATING = dict(layer_types=["full_attention"] * 3, no_rope_layers=[1, 1, 1], moe_layers=[])
 GROUPED = dict(intermediate_size=40, num_key_value_heads=2)
 
 # Name of the case -> family, options away from their defaults. Where options exclude each other there are several.
@@ -125,6 +126,9 @@ CHOSEN = {
     "hunyuan_v1_dense": ("hunyuan_v1_dense", GROUPED | dict(hidden_act="gelu", rms_norm_eps=1e-3, head_dim=8,
                                                             tie_word_embeddings=True, attention_bias=True,
                                                             rope_parameters=ALPHA)),
+    "llama4_text": ("llama4_text", ROTATING | dict(head_dim=8, hidden_act="gelu", rms_norm_eps=1e-3, use_qk_norm=False,
+                                                   tie_word_embeddings=True, attention_bias=True, num_key_value_heads=2,
+                                                   intermediate_size_mlp=40, rope_parameters=LLAMA3)),
     "youtu": ("youtu", dict(intermediate_size=40, num_key_value_heads=4, hidden_act="gelu", rms_norm_eps=1e-3,
                             tie_word_embeddings=False, attention_bias=True, rope_parameters=YARN, kv_lora_rank=7,
                             q_lora_rank=9, qk_rope_head_dim=4, qk_nope_head_dim=3, v_head_dim=5)),
@@ -166,10 +170,11 @@ def some_rope(draw, heads, width):
 DRAWS = {
     "tie_word_embeddings": yes_or_no, "attention_bias": yes_or_no, "mlp_bias": yes_or_no, "use_bias": yes_or_no,
     "enable_bias": yes_or_no, "layer_norm_elementwise_affine": yes_or_no, "do_layer_norm_before": yes_or_no,
-    "use_qkv_bias": yes_or_no, "qk_layernorm": yes_or_no, "scale_attn_weights": yes_or_no,
+    "use_qkv_bias": yes_or_no, "use_qk_norm": yes_or_no, "qk_layernorm": yes_or_no, "scale_attn_weights": yes_or_no,
     "scale_attn_by_inverse_layer_idx": yes_or_no,
     "use_parallel_residual": yes_or_no,
-    "intermediate_size": some_width, "n_inner": some_width, "ffn_dim": some_width, "word_embed_proj_dim": some_width,
+    "intermediate_size": some_width, "n_inner": some_width, "ffn_dim": some_width,
+    "intermediate_size_mlp": some_width, "word_embed_proj_dim": some_width,
     "hidden_act": some_activation, "activation_function": some_activation,
     "hidden_activation": some_activation,
     "rms_norm_eps": some_eps, "layer_norm_eps": some_eps, "layer_norm_epsilon": some_eps, "norm_epsilon": some_eps,
@@ -193,10 +198,18 @@ PARTIAL = {"gpt_neox", "phi", "phi3", "stablelm", "nemotron"}  # turn part of ea
 BOUND = {
     "helium": lambda draw, heads, width: dict(head_dim=width),
     "deepseek_v3": lambda draw, heads, width: dict(num_key_value_heads=heads, first_k_dense_replace=9),
+    "llama4_text": lambda draw, heads, width: (
+        ROTATING
+        | dict(
+            num_hidden_layers=3,
+            rope_parameters=draw.choice((LLAMA3, LINEAR, PLAIN)),
+        )
+    ),
     "youtu": lambda draw, heads, width: dict(num_key_value_heads=heads),
     "minicpm3": lambda draw, heads, width: dict(num_key_value_heads=heads, head_dim=None),
     "bloom": lambda draw, heads, width: dict(seq_length=64),
     "phi": lambda draw, heads, width: dict(tie_word_embeddings=False),
+    "cohere": lambda draw, heads, width: dict(use_qk_norm=False),
     "stablelm": lambda draw, heads, width: dict(qk_layernorm=False),
     "gemma3_text": lambda draw, heads, width: dict(attn_logit_softcapping=None, rope_parameters=TWO),
     "olmo3": lambda draw, heads, width: dict(rope_parameters=TWO),

@@ -5,11 +5,11 @@ from dataclasses import fields
 import pytest
 import torch
 import torch.nn.functional as F
-from interop_cases import CHOSEN, LINEAR, PAD, PARTIAL, SIZES, YARN, config_of, model_of
+from interop_cases import CHOSEN, LINEAR, PAD, PARTIAL, ROTATING, SIZES, YARN, config_of, model_of
 
 from slmkit import Decoder, ModelConfig, RopeScaling, generate, interop
 from slmkit.interop.options import HARMLESS
-from slmkit.interop.parts import EXPERTS
+from slmkit.interop.parts import EXPERTS, UNROTATED
 from slmkit.model.cache import KVCache
 from slmkit.model.generation import left_pad
 from slmkit.model.storage import unique_tensors
@@ -157,7 +157,8 @@ def fields_of(family: str) -> set[str]:
 
     default = AutoConfig.for_model(family)
     own = type(default).__annotations__.keys() & {field.name for field in fields(default)}
-    return own - HARMLESS - set(EXPERTS)
+    without_experts = {"intermediate_size", "interleave_moe_layer_step"} if family == "llama4_text" else set()
+    return own - HARMLESS - {*EXPERTS, *UNROTATED} - without_experts
 
 
 @pytest.mark.parametrize("family", interop.FAMILIES)
@@ -245,6 +246,8 @@ def test_another_kind_of_layer_is_refused(family):
         ("llama", dict(rope_parameters=LINEAR | {"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
         ("deepseek_v3", dict(num_key_value_heads=4, first_k_dense_replace=2), "first_k_dense_replace is 2 of 3 layers"),
         ("deepseek_v3", dict(num_key_value_heads=2, first_k_dense_replace=3), "leave n_kv_heads out"),
+        ("llama4_text", ROTATING | dict(moe_layers=[1]), r"moe_layers is \[1\]"),
+        ("llama4_text", ROTATING | dict(no_rope_layers=[1, 0, 1]), "no_rope_layers has a 0"),
         ("bert", dict(), "'bert' is not one of llama"),
     ],
 )

@@ -12,7 +12,7 @@ FIRST = {
     "stablelm": "stablelm", "olmo": "olmo", "nemotron": "nemotron", "minicpm": "granite", "minicpm3": "minicpm3",
     "gemma2": "gemma2", "gemma3": "gemma3_text", "qwen3": "qwen3", "olmo2": "olmo2", "exaone4": "exaone4",
     "smollm3": "smollm3", "nanochat": "nanochat", "cohere2": "cohere2", "hunyuan": "hunyuan_v1_dense",
-    "mobilellm_pro": "ministral", "youtu": "minicpm3",
+    "mobilellm_pro": "ministral", "youtu": "minicpm3", "mobilellm_r1": "llama4_text",
     "Qwen": "qwen2", "YuLan": "qwen2", "Gemma-2B": "gemma", "Granite": "granite", "AFM": "arcee",
     "Phi-3-": "mistral", "Phi-4": "phi3", "Kanana": "mistral",
 }  # fmt: skip
@@ -23,7 +23,7 @@ PUBLISHED = {
 # What no family of transformers has.
 UNIQUE = {
     "mobillama_shared": "sharing = 'ffn_all'", "openelm": r"n_heads = \(", "dclm": "norm = 'layernorm'",
-    "instella": "qk_norm = 'full'", "mobilellm_r1": "qk_norm = 'head_plain'",
+    "instella": "qk_norm = 'full'",
 }  # fmt: skip
 ROWS = {row["name"]: row for row in zoo._rows() if zoo.refusal(row) is None}
 COVERED = [name for name, row in ROWS.items() if row["family"] not in UNIQUE]

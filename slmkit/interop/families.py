@@ -27,6 +27,7 @@ from slmkit.interop.parts import (
     GRANITE,
     LATENT_WIDTHS,
     LAYER_WINDOWS,
+    LLAMA4,
     MINICPM,
     ONE_WINDOW,
     OPT,
@@ -161,6 +162,11 @@ FAMILIES = {
     "exaone4": Family(LLAMA, [ROPE_IN_WINDOWS, EXAONE_WINDOWS], {"norm_placement": "post", "qk_norm": "head"}),
     "ernie4_5": Family(LLAMA | dict.fromkeys(BIASED, "use_bias"), [ROPE], layout=INTERLEAVED),
     "hunyuan_v1_dense": Family(RMS, [HUNYUAN_ROPE], {"qk_norm": "head_rotated"}),
+    "llama4_text": Family(
+        RMS | {"d_ff": "intermediate_size_mlp"},
+        [ROPE_BEFORE_NORM, LLAMA4],
+        layout=INTERLEAVED,
+    ),
     "helium": Family(LLAMA | MLP_BIAS | {"qkv_bias": "attention_bias"}, [ROPE], layout=INTERLEAVED),
     "starcoder2": Family(
         GROUPED | HEAD_DIM | {"norm_eps": "norm_epsilon"} | dict.fromkeys(BIASED, "use_bias"),

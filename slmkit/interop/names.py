@@ -65,6 +65,7 @@ LIKE_LLAMA = {
     "phi3": {".attention.qkv": ".self_attn.qkv_proj", ".ffn.gate_up": ".mlp.gate_up_proj"},
     "starcoder2": {".ffn.up": ".mlp.c_fc", ".ffn.down": ".mlp.c_proj"},
     "nanochat": {".ffn.up": ".mlp.fc1", ".ffn.down": ".mlp.fc2"},
+    "llama4_text": {f".ffn.{part}": f".feed_forward.{part}_proj" for part in ("gate", "up", "down")},
     "gemma2": AROUND, "gemma3_text": AROUND, "olmo2": POST, "olmo3": POST, "exaone4": POST,
     "hunyuan_v1_dense": {
         ".attention.q_norm": ".self_attn.query_layernorm", ".attention.k_norm": ".self_attn.key_layernorm",

@@ -12,16 +12,12 @@ ONE_WINDOW = Part(
 )
 
 
-def _windows(ours: ModelConfig) -> list[int | None]:
-    return [ours.layer(i).window for i in range(ours.n_layers)]
-
-
 def _read_windows(theirs) -> dict:
     return dict(window=tuple(theirs.sliding_window if kind == WINDOWED else None for kind in layer_kinds(theirs)))
 
 
 def _write_windows(ours: ModelConfig) -> dict:
-    windows = _windows(ours)
+    windows = [ours.layer(i).window for i in range(ours.n_layers)]
     kinds = [WINDOWED if window else FULL for window in windows]
     return dict(sliding_window=next(filter(None, windows), None), layer_types=kinds)
 
@@ -31,9 +27,8 @@ LAYER_WINDOWS = Part(["sliding_window", "layer_types"], _read_windows, _write_wi
 SWITCHED_WINDOWS = Part(
     [*LAYER_WINDOWS.fields, "use_sliding_window", "max_window_layers"],
     _read_windows,
-    lambda ours: _write_windows(ours) | dict(use_sliding_window=any(_windows(ours))),
+    lambda ours: _write_windows(ours) | dict(use_sliding_window=WINDOWED in _write_windows(ours)["layer_types"]),
 )
-
 # The pattern is another way of saying layer_types, which go before it.
 EXAONE_WINDOWS = Part([*LAYER_WINDOWS.fields, "sliding_window_pattern"], _read_windows, _write_windows)
 
@@ -52,14 +47,10 @@ def parallel(kind: str) -> Part:
 # -- factors
 
 
-def _read_query_scalar(theirs) -> dict:
-    return dict(attention_scale=theirs.query_pre_attn_scalar**-0.5)
-
-
 # The width of a head as it ought to be, in Gemma's terms.
 QUERY_SCALAR = Part(
     ["query_pre_attn_scalar"],
-    _read_query_scalar,
+    lambda theirs: dict(attention_scale=theirs.query_pre_attn_scalar**-0.5),
     lambda ours: dict(query_pre_attn_scalar=round(ours.layer(0).attention_scale ** -2)),
 )
 EMBEDDING_TIMES_ROOT = Part([], lambda theirs: dict(embedding_scale=theirs.hidden_size**0.5), lambda ours: {})
@@ -133,10 +124,12 @@ LATENT_WIDTHS = Part(
     lambda theirs: dict(head_dim=theirs.qk_nope_head_dim + theirs.qk_rope_head_dim),
     lambda ours: dict(qk_nope_head_dim=ours.head_dim - (ours.qk_rope_head_dim or 0)),
 )
-# The experts' settings say nothing when no layer has experts, nor does the head that guesses two tokens ahead.
+# -- models that may mix experts, and need not
+
+# What says nothing when no layer has experts, among it the head that guesses two tokens ahead.
 EXPERTS = ["moe_intermediate_size", "n_group", "n_routed_experts", "n_shared_experts", "norm_topk_prob",
-           "num_experts_per_tok", "output_router_logits", "routed_scaling_factor", "topk_group",
-           "num_mtp_layers"]  # fmt: skip
+           "num_experts_per_tok", "output_router_logits", "routed_scaling_factor", "topk_group", "num_mtp_layers",
+           "num_local_experts", "router_aux_loss_coef", "router_jitter_noise"]  # fmt: skip
 
 
 def _read_dense(theirs) -> dict:
@@ -153,3 +146,28 @@ DENSE = Part(
     _read_dense,
     lambda ours: dict(first_k_dense_replace=ours.n_layers, num_mtp_layers=0),
 )
+
+
+def _read_llama4(theirs) -> dict:
+    if theirs.moe_layers:
+        raise ValueError(f"moe_layers is {theirs.moe_layers}; these layers mix experts, and a Decoder's FFN is dense")
+    if not all(theirs.no_rope_layers):
+        raise ValueError("no_rope_layers has a 0; of llama4_text a Decoder has only layers that rotate")
+    layer_kinds(theirs)  # neither has windows: its own kind of local layer sees chunks
+    return dict(qk_norm="head_plain" if theirs.use_qk_norm else None)
+
+
+def _write_llama4(ours: ModelConfig) -> dict:
+    each = range(ours.n_layers)
+    return dict(use_qk_norm=ours.qk_norm == "head_plain", no_rope_layers=[1 for _ in each],
+                layer_types=[FULL for _ in each], moe_layers=[])  # fmt: skip
+
+
+# Chunks and a temperature that grows with the text belong to layers that do not rotate.
+UNROTATED = ["attention_chunk_size", "attn_temperature_tuning", "attn_scale", "floor_scale"]
+LLAMA4 = Part(
+    ["use_qk_norm", "no_rope_layers", "no_rope_layer_interval", "layer_types", "moe_layers",
+     "interleave_moe_layer_step", "intermediate_size", *UNROTATED, *EXPERTS],
+    _read_llama4,
+    _write_llama4,
+)  # fmt: skip
