@@ -25,6 +25,7 @@ def axe():
 
 def violations(browser, axe):
     browser.driver.execute_script(axe)
+    browser.driver.set_script_timeout(300)  # the long tables take a slow machine a while
     return browser.driver.execute_async_script(RUN)
 
 

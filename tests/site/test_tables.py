@@ -7,13 +7,14 @@ from selenium.webdriver.support.select import Select
 from test_pages import SITE
 
 from slmkit.course import modelpages
+from slmkit.course.ledger import anchor, ledger
 from slmkit.model.counting import count_parameters
 from slmkit.survey import config
 
 pytestmark = pytest.mark.browser
 PAGE = (SITE / "book/reference/models.html").as_uri()
 SHOWN = (
-    "return [...document.querySelectorAll('.slm-models tbody tr:not(.more)')].filter(r => r.offsetHeight)"
+    "return [...document.querySelectorAll('.slm-filter tbody tr:not(.more)')].filter(r => r.offsetHeight)"
     ".map(r => r.cells[%d].innerText.trim())"
 )
 MODELS = modelpages.listed()
@@ -29,6 +30,7 @@ def page(browser):
 
 
 def shown(page, column=0):
+    """The visible rows' texts in a column, from top to bottom."""
     return page.driver.execute_script(SHOWN % column)
 
 
@@ -42,7 +44,7 @@ def state(page):
 
 
 def head(page, text):
-    return page.driver.find_element(By.XPATH, f"//table[contains(@class, 'slm-models')]//th[button='{text}']")
+    return page.driver.find_element(By.XPATH, f"//table[contains(@class, 'slm-filter')]//th[button='{text}']")
 
 
 def test_the_table_shows_the_survey_until_one_asks_for_ours(page):
@@ -140,6 +142,24 @@ def test_details_move_with_their_row(page):
     assert after
     Select(field(page, "attention")).select_by_visible_text("GQA")
     assert not page.driver.find_element(By.ID, "model-opt-350m").is_displayed()
+
+
+def test_the_ledger_filters_sorts_and_opens(browser):
+    claims = ledger()
+    browser.open((SITE / "book/reference/ledger.html").as_uri())
+    assert shown(browser) == [claim["id"] for claim in claims]
+    head(browser, "statement").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert head(browser, "statement").get_attribute("aria-sort") == "ascending"
+    statements = shown(browser, 1)
+    assert [text.lower()[0] for text in statements] == sorted(text.lower()[0] for text in statements)
+    verdict = next(claim["verdict"] for claim in claims if claim["verdict"] != "reproduced")
+    Select(field(browser, "verdict")).select_by_visible_text(verdict)
+    chosen = {claim["id"] for claim in claims if claim["verdict"] == verdict}
+    assert set(shown(browser)) == chosen
+    assert state(browser) == f"{len(chosen)} of {len(claims)} claims"
+    browser.driver.find_element(By.XPATH, f"//button[.='{min(chosen)}']").send_keys(Keys.ENTER)
+    assert browser.driver.find_element(By.ID, anchor(min(chosen))).is_displayed()
+    assert browser.complaints() == []
 
 
 def test_without_javascript_all_is_there(browser):
