@@ -165,7 +165,7 @@ class Examples(SphinxDirective):
     """Each model whose memory the survey broke down: its figures, read from the drawing, and ours."""
 
     def run(self):
-        heads = ("model", "weights, survey", "so bits per weight", "KV cache, survey", "KV cache, ours",
+        heads = ("model", "weights, survey", "that is, bits per weight", "KV cache, survey", "KV cache, ours",
                  "compute buffer, survey", "logits, ours")  # fmt: skip
         body = "\n".join(
             f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{value:,.1f}</td>" for value in values) + "</tr>"

@@ -114,7 +114,8 @@ def details(row: dict) -> str:
     try:
         cost = parts(row["name"]) + cache(row)
     except ValueError as refused:
-        cost = f'<p class="slm-refused">{escape(str(refused))[:1].upper()}{escape(str(refused))[1:]}.</p>'
+        count = int(row["params_exact"] or 0)  # of a model outside a decoder, by its own formula
+        cost = f"<p><b>{count:,}</b> parameters</p>" * bool(count) + f"<p>{escape(str(refused))}.</p>"
     inner = f'<div class="slm-model" id="{anchor(row["name"])}"><dl>{terms}</dl><div>{cost}</div></div>'
     opened = f"<details><summary>{escape(row['name'])} in detail</summary>{inner}</details>"
     kind = "more ours" if row["ours"] else "more"

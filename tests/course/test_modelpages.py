@@ -101,3 +101,9 @@ def test_a_page_loads_the_script_of_its_widget_alone():
 def test_roles_that_are_no_longer_allowed_are_taken_out():
     body = '<div role="list" class="citation-list"><div class="citation" id="id6" role="doc-biblioentry"></div></div>'
     assert "role" not in finished(body)
+
+
+def test_a_model_outside_a_decoder_shows_its_count_and_the_reason():
+    html = text(modelpages.details(MODELS["RecurrentGemma-2B"]))
+    assert "2,682,862,080  parameters" in html
+    assert "cannot be built" in html
