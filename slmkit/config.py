@@ -10,7 +10,6 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import NamedTuple
 
 from slmkit.checks import above, one_of, positive
-from slmkit.rope_scaling import ROPE_SCALINGS as ROPE_SCALINGS
 from slmkit.rope_scaling import RopeScaling
 
 ATTENTIONS = ("full", "mla")

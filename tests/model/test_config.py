@@ -15,9 +15,9 @@ from slmkit.config import (
     NORMS,
     POSITIONS,
     QK_NORMS,
-    ROPE_SCALINGS,
     SHARINGS,
 )
+from slmkit.rope_scaling import ROPE_SCALINGS
 
 BASE = dict(vocab_size=64, d_model=32, n_layers=2, n_heads=4)
 
