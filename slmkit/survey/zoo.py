@@ -1,9 +1,10 @@
 """The survey's models, and those that came after, as configurations, by name.
 
 Dimensions come from models.csv and models_since.csv, each row with its source. What their columns do not hold (the base
-of the rotary frequencies, the norm's epsilon, factors) stands in settings.json, each entry with its source too. What a
-family's layers have beyond both is in FAMILIES. A model that a decoder cannot be is refused with the reason, never
-approximated; `counted` still gives its parameters where a formula is known.
+of the rotary frequencies, the norm's epsilon, factors) stands in settings.json, each entry with its source too, or with
+"not verified": such an entry changes no count, but may differ from what was published. What a family's layers have
+beyond both is in FAMILIES. A model that a decoder cannot be is refused with the reason; `counted` still gives its
+parameters where a formula is known.
 """
 
 import json
