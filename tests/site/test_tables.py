@@ -9,7 +9,7 @@ from test_pages import SITE
 from slmkit.course import modelpages
 from slmkit.course.ledger import anchor, ledger
 from slmkit.model.counting import count_parameters
-from slmkit.survey import config
+from slmkit.survey import config, trends
 
 pytestmark = pytest.mark.browser
 PAGE = (SITE / "book/reference/models.html").as_uri()
@@ -98,10 +98,17 @@ def test_columns_sort_by_enter_and_by_click(page):
     assert [sizes[name] for name in shown(page)] == sorted(sizes.values(), reverse=True)
     head(page, "tokens per parameter").find_element(By.TAG_NAME, "button").click()
     assert head(page, "parameters").get_attribute("aria-sort") is None
-    ratios = [text.replace(",", "") for text in shown(page, 7)]
-    known = [float(text) for text in ratios if text != "not known"]
-    assert known == sorted(known)
-    assert set(ratios[len(known) :]) == {"not known"}  # at the end, whichever way the column is sorted
+    ratios = {row["name"]: trends.tokens_per_parameter(row) for row in SURVEY}
+    found = [ratios[name] for name in shown(page)]
+    known = sorted(ratio for ratio in ratios.values() if ratio)
+    assert found == known + [None] * (len(SURVEY) - len(known))  # at the end, whichever way the column is sorted
+    head(page, "tokens per parameter").find_element(By.TAG_NAME, "button").click()
+    assert [ratios[name] for name in shown(page)][: len(known)] == known[::-1]
+
+
+def test_numbers_sort_as_numbers_and_words_as_words(page):
+    mixed = "return ['20.1', '1e3', 'b', '-0.5', '20.006', 'A'].sort(compare)"
+    assert page.driver.execute_script(mixed) == ["-0.5", "20.006", "20.1", "1e3", "A", "b"]
 
 
 def test_a_model_opens_by_enter_with_its_counts(page):
@@ -118,18 +125,22 @@ def test_a_model_opens_by_enter_with_its_counts(page):
         "return [...document.querySelectorAll('#model-smollm2-360m .slm-bar i')].map(i => i.offsetWidth)"
     )
     assert widths[2] / sum(widths) == pytest.approx(count.ffn / count.total, abs=0.02)
-    details.find_element(By.LINK_TEXT, "Calculate its memory").click()
-    assert Select(page.driver.find_element(By.ID, "calc-model")).first_selected_option.text == "SmolLM2-360M"
 
 
 def test_an_address_and_a_mark_open_a_model(page):
-    page.driver.get(f"{PAGE}#model-opt-350m")
+    page.driver.get("about:blank")
+    page.driver.get(f"{PAGE}#model-opt-350m")  # read when the page opens
     assert page.driver.find_element(By.ID, "model-opt-350m").is_displayed()
+    page.driver.get(f"{PAGE}#model-smollm3-3b")  # and when the address changes; this one is ours
+    assert page.driver.find_element(By.ID, "model-smollm3-3b").is_displayed()
     page.driver.execute_script(
         "document.querySelector('.slm-timeline:not([hidden]) [data-mark=model-tinyllama-1-1b]')"
         ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
-    assert page.driver.find_element(By.ID, "model-tinyllama-1-1b").is_displayed()
+    details = page.driver.find_element(By.ID, "model-tinyllama-1-1b")
+    assert details.is_displayed()
+    details.find_element(By.LINK_TEXT, "Calculate its memory").click()
+    assert Select(page.driver.find_element(By.ID, "calc-model")).first_selected_option.text == "TinyLlama-1.1B"
 
 
 def test_details_move_with_their_row(page):
