@@ -287,6 +287,7 @@ def test_quantized_weights_are_refused():
         interop.from_transformers(hf_model)
 
 
+LATENT = dict(attention="mla", kv_lora_rank=8, qk_rope_head_dim=2)
 BASE = dict(vocab_size=61, d_model=24, n_layers=2, n_heads=4, max_context=64)
 
 
@@ -302,6 +303,14 @@ BASE = dict(vocab_size=61, d_model=24, n_layers=2, n_heads=4, max_context=64)
         (dict(positions="learned", ffn="standard", norm="layernorm", rope_theta=5.0,
               qkv_bias=True, out_bias=True, ffn_bias=True), "gpt2"),
         (dict(block="parallel", ffn="standard", norm="layernorm", ffn_bias=True, rope_fraction=2 / 3), "gpt_neox"),
+        (LATENT | dict(norm_eps=1e-6), "minicpm3"),
+        (LATENT | dict(norm_eps=1e-3, latent_norm_eps=1e-6, residual_scale=0.5), "minicpm3"),
+        (dict(residual_scale=0.5, embedding_scale=3.0, logit_scale=1 / 7), "granite"),
+        (dict(window=(4, None), rope_theta=(1e4, None)), "smollm3"),
+        (dict(window=(4, None), rope_theta=(1e4, 1e5), qk_norm="full", norm_placement="post"), "olmo3"),
+        (dict(qk_norm="head_rotated", rope_scaling=RopeScaling("ntk", 9.0)), "hunyuan_v1_dense"),
+        (dict(qk_norm="head_plain"), "llama4_text"),
+        (dict(window=4), "mistral"),
     ],
 )  # fmt: skip
 def test_the_family_is_chosen_by_what_it_can_express(options, family):
@@ -324,12 +333,28 @@ def test_the_family_is_chosen_by_what_it_can_express(options, family):
         (dict(window=8, positions="alibi"), r"mistral cannot express positions = 'alibi'; \w+ cannot express"),
         (dict(embedding_scale=2.0, qkv_bias=True), "granite cannot express qkv_bias = True"),
         (dict(norm_weight=False), "norm_weight = False"),
-        (dict(attention="mla", kv_lora_rank=8, qk_rope_head_dim=2, window=8), "deepseek_v3 cannot express window = 8"),
+        (LATENT | dict(norm_eps=1e-6, window=8), "deepseek_v3 cannot express window = 8"),
         (dict(rope_fraction=1 / 3, qkv_bias=True), "qwen2 cannot express rope_fraction = 0.333"),
         (
             dict(n_heads=5, head_dim=8, ffn_bias=True, out_bias=True),
             "llama cannot express n_heads = 5 with d_model = 24",
         ),
+        (dict(score_cap=5.0), "llama cannot express score_cap = 5.0"),
+        (dict(logit_cap=5.0), "llama cannot express logit_cap = 5.0"),
+        (dict(norm_placement="both"), "llama cannot express norm_placement = 'both'"),
+        (dict(qk_norm="full"), "llama cannot express qk_norm = 'full'"),
+        (dict(head_bias=True, tied_embeddings=False), "llama cannot express head_bias = True"),
+        (dict(embedding_norm=True), "llama cannot express embedding_norm = True"),
+        (dict(embedding_width=8), "llama cannot express embedding_width = 8"),
+        (dict(rope_theta=(1e4, 1e5)), r"llama cannot express rope_theta = \(10000.0, 100000.0\)"),
+        (dict(rope_scaling=(None, RopeScaling("linear", 2.0))), "llama cannot express rope_scaling"),
+        (dict(rope_scaling=RopeScaling("ntk", 2.0)), "llama cannot express rope_scaling"),
+        (
+            dict(residual_scale=0.5, window=4),
+            "mistral cannot express residual_scale = 0.5",
+        ),
+        (dict(n_heads=(2, 4), head_dim=6, n_kv_heads=2), r"llama cannot express n_heads = \(2, 4\)"),
+        (LATENT | dict(norm_eps=1e-3), "minicpm3 cannot express latent_norm_eps = None"),
     ],
 )
 def test_an_option_that_no_family_has_is_named(options, message):
