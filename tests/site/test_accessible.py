@@ -10,6 +10,7 @@ pytestmark = pytest.mark.browser
 
 RUN = """
 const done = arguments[arguments.length - 1];
+document.getAnimations().forEach(running => running.cancel());  // colours on their way to the other theme
 axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violations.flatMap(broken =>
   broken.nodes.map(node => `${broken.id}: ${node.html.slice(0, 150)}`))));
 """
