@@ -155,11 +155,11 @@ def test_bfloat16_stays_and_is_no_less_exact_than_theirs(case):
 
 
 def fields_of(family: str) -> set[str]:
-    """The fields that change what the family computes, as far as its configuration class declares them."""
-    from transformers import AutoConfig
+    """The fields that change what the family computes, beyond what every configuration has."""
+    from transformers import AutoConfig, PreTrainedConfig
 
-    default = AutoConfig.for_model(family)
-    own = type(default).__annotations__.keys() & {field.name for field in fields(default)}
+    own = {field.name for field in fields(AutoConfig.for_model(family))}
+    own -= {field.name for field in fields(PreTrainedConfig)}
     without_experts = {"intermediate_size", "interleave_moe_layer_step"} if family == "llama4_text" else set()
     return own - HARMLESS - {*EXPERTS, *UNROTATED} - without_experts
 

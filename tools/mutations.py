@@ -485,4 +485,40 @@ SURVEY = [
     ),
 ]
 
-MUTATIONS = [*MODEL, *DATA, *TRAINING, *EVALUATION, *SURVEY]
+INTEROP = [
+    *_in(
+        "interop/layouts.py",
+        "test_interop.py",
+        ("interleaved pairs stay where they are", "halves.t().flatten() if pairs", "halves.flatten() if pairs"),
+        ("pairs are moved the same way back", "order = order.argsort() if back else order", "order = order"),
+        ("gate and up change places", 'for part in ("gate", "up")]', 'for part in ("up", "gate")]'),
+        ("keys are as many as queries", "(heads, kv_heads, kv_heads)]", "(heads, heads, kv_heads)]"),
+    ),
+    *_in(
+        "interop/rotary.py",
+        "test_interop.py",
+        ("the two rotations change places", "inside == (kind == WINDOWED)", "inside != (kind == WINDOWED)"),
+        ("an unknown setting of a rotation is passed over", "if name not in KNOWN and", "if False and"),
+        ("part of a head turns in any family", "if fraction != 1 and not partial", "if False"),
+    ),
+    *_in(
+        "interop/parts.py",
+        "test_interop.py",
+        ("windows where there are none", "if kind == WINDOWED else None", "if kind == FULL else None"),
+        ("logits are multiplied, not divided", "logit_scale=1 / theirs", "logit_scale=theirs"),
+        (
+            "layers with experts are taken for dense",
+            "if theirs.first_k_dense_replace <",
+            "if 0 and theirs.vocab_size <",
+        ),
+    ),
+    *_in(
+        "interop/convert.py",
+        "test_interop.py",
+        ("an unknown field is passed over", "if (value or None) != (known or None)", "if False"),
+        ("two numbers are always the same", "math.isclose(meant, said, rel_tol=1e-12)", "True"),
+        ("families agree on any rotation", "tuple(rotation and rotation.theta for rotation in rotations)", "None"),
+    ),
+]
+
+MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY]

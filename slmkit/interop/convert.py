@@ -37,13 +37,16 @@ def config_from_transformers(theirs: "PreTrainedConfig") -> ModelConfig:
 
 def _refuse_unknown(theirs: "PreTrainedConfig", family: Family):
     """Every field of theirs is read, harmless, or at the one value that a Decoder has too."""
+    from transformers import PreTrainedConfig
+
     if getattr(theirs, "is_heterogeneous", False):
         raise ValueError("is_heterogeneous is set; only models with the same settings in all layers are converted")
     stored = theirs.attribute_map  # of the families' common names, those that this one stores under its own
     read = {*family.options.values(), *HARMLESS, *(name for part in family.parts for name in part.fields)}
     read |= {stored.get(name, name) for name in read}
     default = {field.name: field.default for field in fields(theirs)}
-    for name in sorted(type(theirs).__annotations__.keys() & default.keys() - read | family.neutral.keys()):
+    own = default.keys() - {field.name for field in fields(PreTrainedConfig)}
+    for name in sorted(own - read | family.neutral.keys()):
         value, known = getattr(theirs, name, None), family.neutral.get(name, default.get(name))
         if (value or None) != (known or None):
             raise ValueError(f"{name} is {value!r}; of {theirs.model_type} a Decoder has only {known!r}")
@@ -69,9 +72,9 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
     from transformers import AutoConfig
 
     family = find_family(name)
-    lacking = [name for name in ("n_heads", "n_kv_heads", "d_ff") if len(_each(ours, name)) > 1]  # no family has these
-    lacking += [name for name, value in family.fixed.items() if getattr(ours, name) != value]
-    lacking = [f"{name} = {getattr(ours, name)!r}" for name in lacking]
+    lacking = [option for option in ("n_heads", "n_kv_heads", "d_ff") if _differs(ours, option)]  # in no family
+    lacking += [option for option, value in family.fixed.items() if getattr(ours, option) != value]
+    lacking = [f"{option} = {getattr(ours, option)!r}" for option in lacking]
     values = {theirs: getattr(ours, option) for option, theirs in family.options.items()}
     values = {theirs: value[0] if isinstance(value, tuple) else value for theirs, value in values.items()}
     if "activation" in family.options:
@@ -87,11 +90,13 @@ def _written(ours: ModelConfig, name: str) -> tuple["PreTrainedConfig | None", l
         reason = str(error).strip().splitlines()[-1].strip()
         return None, [*lacking, f"n_heads = {ours.n_heads} with d_model = {ours.d_model} ({reason})"]
     meant = _meaning(ours)
-    return theirs, [f"{name} = {getattr(ours, name)!r}" for name in meant if not _same(meant[name], said[name])]
+    changed = [option for option in meant if not _same(meant[option], said[option])]
+    return theirs, [f"{option} = {getattr(ours, option)!r}" for option in changed]
 
 
-def _each(ours: ModelConfig, name: str) -> set:
-    return {getattr(ours.layer(i), name) for i in range(ours.n_layers)}
+def _differs(ours: ModelConfig, option: str) -> bool:
+    """Whether it differs between layers."""
+    return len({getattr(ours.layer(i), option) for i in range(ours.n_layers)}) > 1
 
 
 def _meaning(config: ModelConfig) -> dict:
