@@ -181,7 +181,7 @@ MODEL = [
     ),
     *_in(
         "model/positions.py",
-        "model/test_positions.py model/test_attention.py model/test_decoder.py",
+        "model/test_positions.py model/test_options.py model/test_attention.py model/test_decoder.py",
         ("the rotation is no rotation", "torch.cat((-sin, sin), dim=-1)", "torch.cat((sin, sin), dim=-1)"),
         (
             "partial rotation turns too slowly",

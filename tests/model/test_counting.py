@@ -178,7 +178,8 @@ def test_activation_bytes_refuses_latent_attention_and_capped_scores():
 @pytest.mark.parametrize(
     ("config", "total"),
     [
-        # The totals of the published checkpoints: SmolLM-135M, GPT-2, Pythia-160M, Qwen2-0.5B, Gemma-2B, TinyLlama.
+        # The totals of the published checkpoints: SmolLM-135M, GPT-2, Pythia-160M, Qwen2-0.5B, Gemma-2B, TinyLlama,
+        # and OPT-350M, with its narrow embedding and two spare rows of positions.
         (dict(vocab_size=49152, d_model=576, n_layers=30, n_heads=9, n_kv_heads=3, d_ff=1536), 134_515_008),
         (dict(vocab_size=50257, d_model=768, n_layers=12, n_heads=12, ffn="standard", norm="layernorm",
               positions="learned", max_context=1024, qkv_bias=True, out_bias=True, ffn_bias=True), 124_439_808),
@@ -191,6 +192,9 @@ def test_activation_bytes_refuses_latent_attention_and_capped_scores():
          2_506_172_416),
         (dict(vocab_size=32000, d_model=2048, n_layers=22, n_heads=32, n_kv_heads=4, d_ff=5632, tied_embeddings=False),
          1_100_048_384),
+        (dict(vocab_size=50272, d_model=1024, n_layers=24, n_heads=16, ffn="standard", norm="layernorm",
+              positions="learned", position_offset=2, max_context=2048, qkv_bias=True, out_bias=True, ffn_bias=True,
+              embedding_width=512, norm_placement="after_residual"), 331_196_416),
     ],
 )  # fmt: skip
 def test_published_models_to_the_unit(config, total):
