@@ -1,5 +1,7 @@
 """Generation: the right distribution, rows that do not disturb each other, and messages for wrong input."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,7 +41,12 @@ def test_the_text_may_fill_the_context_and_one_token_more(model):
         generate(model, ids, 29)
 
 
-def test_padded_rows_continue_as_they_would_alone(model):
+@pytest.mark.parametrize("positions", ["rope", "learned", "alibi"])
+def test_padded_rows_continue_as_they_would_alone(positions):
+    torch.manual_seed(0)
+    model = Decoder(replace(CONFIG, positions=positions))
+    if positions == "learned":
+        torch.nn.init.normal_(model.position_embedding.weight, std=2)  # so that a wrong position tells
     rows = [[1, 2, 3, 4, 5, 6, 7], [8, 9], [10, 11, 12, 13]]
     ids, padding = left_pad(rows, pad_token=39)
     out = generate(model, ids, 12, padding=padding)
