@@ -90,19 +90,51 @@ class LatentAttention(nn.Module):
         self.out = nn.Linear(heads * self.value_width, config.d_model, bias=config.out_bias)
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
+        parts = self.read(x, reading, layer)
+        one = reading.cache is not None and x.shape[1] == 1
+        return self.out((self.absorbed if one else self.rebuilt)(*parts, reading.padding))
+
+    def read(self, x: Tensor, reading: Reading, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries without and with position [B, H, T, ·]; latents and rotated key parts so far [B, 1, S, ·]."""
         q = self.q(x if self.q_down is None else self.q_norm(self.q_down(x)))
         q_plain, q_rope = split_heads(q, self.head_dim).split((self.plain_width, self.rope_width), dim=-1)
         latent, k_rope = self.kv_down(x).split((self.rank, self.rope_width), dim=-1)
-        latent, k_rope = self.kv_norm(latent)[:, None], k_rope[:, None]  # [B, 1, T, ·]: one for all heads
+        latent, k_rope = self.kv_norm(latent)[:, None], k_rope[:, None]
         if reading.rope is not None:
             q_rope, k_rope = apply_rope(q_rope, reading.rope), apply_rope(k_rope, reading.rope)
         if reading.cache is not None:
             latent, k_rope = reading.cache.update(layer, latent, k_rope)
+        return q_plain, q_rope, latent, k_rope
+
+    def rebuilt(self, q_plain: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, padding) -> Tensor:
+        """Attention with every token's keys and values made from its latent: the least work for many queries."""
         kv = split_heads(self.kv_up(latent[:, 0]), self.plain_width + self.value_width)
         k_plain, v = kv.split((self.plain_width, self.value_width), dim=-1)
         k_rope = k_rope.expand(-1, k_plain.shape[1], -1, -1)
         q, k = torch.cat((q_plain, q_rope), dim=-1), torch.cat((k_plain, k_rope), dim=-1)
-        return self.out(attend(q, k, v, self.scale, self.window, None, reading.padding, self.cap))
+        return attend(q, k, v, self.scale, self.window, None, padding, self.cap)
+
+    def absorbed(self, q_plain: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, padding) -> Tensor:
+        """The same for one query: its heads read the latents themselves (DeepSeek-V2, section 2.1.2).
+
+        q · (U c) = (Uᵀ q) · c, and a mean of U c is U times the mean: kv_up meets the one query, not S tokens.
+        """
+        up_k, up_v = self.up_weights()
+        scores = torch.einsum("bhtc,bsc->bhts", torch.einsum("bhtp,hpc->bhtc", q_plain, up_k), latent[:, 0])
+        scores = scores + torch.einsum("bhtr,bsr->bhts", q_rope, k_rope[:, 0])
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * self.scale
+        if self.cap is not None:
+            scores = soft_cap(scores, self.cap)
+        mask = attention_mask(1, latent.shape[2], self.window, None, padding, q_plain)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        mean = torch.einsum("bhts,bsc->bhtc", scores.softmax(-1).to(latent.dtype), latent[:, 0])
+        return torch.einsum("bhtc,hdc->bhtd", mean, up_v).transpose(1, 2).flatten(2)
+
+    def up_weights(self) -> tuple[Tensor, Tensor]:
+        """What rebuilds each head's keys [H, plain width, rank] and values [H, value width, rank] from the latent."""
+        by_head = self.kv_up.weight.unflatten(0, (-1, self.plain_width + self.value_width))
+        return by_head.split((self.plain_width, self.value_width), dim=1)
 
 
 def split_heads(x: Tensor, width: int) -> Tensor:
@@ -125,8 +157,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=No
     if on_cpu and not plain:
         q, k, v = q.float(), k.float(), v.float()  # PyTorch's kernel for processors is several times faster so
     mask = attention_mask(time, tokens, window, slopes, padding, q)
+    shape = q.shape[:3]
     if plain:
         return written_out(q, k, v, scale, mask, cap).transpose(1, 2).flatten(2)
+    if mask is None and time == 1:
+        # The heads of a group as queries of one head: on a processor the kernel would copy each key for all of them.
+        q = q.reshape(len(q), k.shape[1], -1, q.shape[3])
     # On a processor autocast would turn fp32 back into bfloat16.
     with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
         # Without a mask, T = S > 1 is the plain causal triangle and T = 1 sees every key. PyTorch's own causal flag
@@ -134,7 +170,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=No
         mixed = F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None and time > 1, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
         )
-    return mixed.to(dtype).transpose(1, 2).flatten(2)
+    return mixed.to(dtype).reshape(*shape, -1).transpose(1, 2).flatten(2)
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, cap=None) -> Tensor:

@@ -77,19 +77,17 @@ def flops_by_part(config: ModelConfig, context: int, phase: str = "decode") -> d
     width = config.embedding_width or config.d_model
     head = 2.0 * config.vocab_size * width + 4 * config.d_model * (config.embedding_width or 0)  # and both projections
     parts = {"attention": 0.0, "scores": 0.0, "ffn": 0.0, "head": head}
-    value_width = config.v_head_dim or config.head_dim
+    scored = config.head_dim + (config.v_head_dim or config.head_dim)  # numbers that a head reads of each token
+    if config.attention == "mla" and phase == "decode":
+        scored = 2 * config.kv_lora_rank + config.qk_rope_head_dim  # absorbed: latents in place of keys and values
     for i in range(config.n_layers):
         shape = config.layer(i)
         window = min(shape.window or context, context)
         # Keys seen by a prompt's tokens: 1, 2, … up to the window, and the window from there on.
         seen = window if phase == "decode" else window - window * (window - 1) / (2 * context)
         parts["attention"] += 2 * _size(_attention_matrices(config, i), bias=False)
-        parts["scores"] += 2 * shape.n_heads * (config.head_dim + value_width) * seen
+        parts["scores"] += 2 * shape.n_heads * scored * seen
         parts["ffn"] += 2 * _size(_ffn_matrices(config, i), bias=False)
-    if config.attention == "mla" and phase == "decode":
-        # The cached latents of all earlier tokens go through kv_up again at every step (the absorbed form avoids it).
-        for i in range(config.n_layers):
-            parts["attention"] += 2 * (context - 1) * _size(_attention_matrices(config, i)[-2:-1], bias=False)
     return {part: 3 * flops if phase == "training" else flops for part, flops in parts.items()}
 
 

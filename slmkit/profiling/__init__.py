@@ -1,6 +1,6 @@
 """Measuring: a tested stopwatch and memory meter, the machine's ceilings, the latency of a decoder."""
 
-from slmkit.profiling.latency import Latency, check_latency, measure_latency, profile_model, use_threads
+from slmkit.profiling.latency import Latency, check_latency, measure_latency, measure_steps, profile_model, use_threads
 from slmkit.profiling.memory import PeakMemory, peak_memory, tensor_bytes
 from slmkit.profiling.roofline import (
     Cost,
@@ -17,6 +17,6 @@ from slmkit.profiling.timing import AbovePeakError, Timing, UnsteadyError, measu
 __all__ = [
     "measure", "measure_in_turn", "Timing", "throughput", "AbovePeakError", "UnsteadyError",
     "measure_peaks", "gemm_flops", "read_bandwidth", "Peaks", "Cost", "prefill_cost", "decode_cost", "predict_latency",
-    "measure_latency", "check_latency", "profile_model", "Latency", "use_threads",
+    "measure_latency", "measure_steps", "check_latency", "profile_model", "Latency", "use_threads",
     "PeakMemory", "peak_memory", "tensor_bytes",
 ]  # fmt: skip

@@ -1,18 +1,21 @@
 """Latency of generation, as the survey measures it (section 4): time to first token, then time per further token."""
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from slmkit.config import ModelConfig
+from slmkit.model.cache import KVCache
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.model.decoder import Decoder
 from slmkit.model.generation import stream
 from slmkit.profiling.machine import processor_name
 from slmkit.profiling.memory import PeakMemory
 from slmkit.profiling.roofline import Peaks, decode_cost, dtype_name, measure_again, predict_latency, prefill_cost
-from slmkit.profiling.timing import AbovePeakError, Timing, default_clock, now, throughput, timing
+from slmkit.profiling.timing import AbovePeakError, Timing, default_clock, measure_in_turn, now, throughput, timing
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,25 @@ def measure_latency(model: Decoder, prompt: int, new_tokens: int = 16, *, repeat
     clock = clock or default_clock(device)
     tpot = timing(rest[warmup:], clock).each(new_tokens - 1)
     return Latency(prompt, new_tokens, batch, timing(first[warmup:], clock), tpot)
+
+
+def measure_steps(models: Mapping[str, Decoder], context: int, repeats: int = 7) -> dict[str, Timing]:
+    """One step of decoding that sees `context` tokens, for several models in turn, on a batch of one.
+
+    Their caches are allocated and not filled: what they hold does not matter to the time.
+    """
+    works = {}
+    for name, model in models.items():
+        weight = model.embedding.weight
+        cache = KVCache(model.config, 1, context, dtype=weight.dtype, device=weight.device)
+        works[name] = partial(_step, model, cache, torch.zeros(1, 1, dtype=torch.long, device=weight.device))
+    return measure_in_turn(works, repeats=repeats, device=weight.device)
+
+
+@torch.no_grad()
+def _step(model: Decoder, cache: KVCache, token: torch.Tensor):
+    cache.length = cache.capacity - 1
+    model(token, cache)
 
 
 def check_latency(latency: Latency, config: ModelConfig, peaks: Peaks, dtype: torch.dtype = torch.float32):

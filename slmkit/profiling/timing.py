@@ -55,6 +55,10 @@ class Timing:
     def steady(self) -> bool:
         return self.spread <= WIDEST
 
+    def __str__(self):
+        unit, size = next((u, s) for u, s in (("s", 1), ("ms", 1e-3), ("µs", 1e-6), ("ns", 0)) if self.median >= s)
+        return f"{self.median / (size or 1e-9):.3g} {unit} (± {self.spread / 2:.0%})"
+
     def required(self) -> float:
         """The median; raises UnsteadyError when the spread is too wide to rely on it."""
         if not self.steady:

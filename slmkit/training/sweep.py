@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache, partial
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +40,12 @@ class Arm(NamedTuple):
     corpus: str = "speeches"
 
 
+def with_parameters(config: ModelConfig, total: int) -> ModelConfig:
+    """The configuration with an FFN width, a multiple of 8, that brings its parameters nearest to `total`."""
+    one, two = (count_parameters(replace(config, d_ff=width)).total for width in (8, 16))
+    return replace(config, d_ff=8 * max(1, 1 + round((total - one) / (two - one))))
+
+
 def sweep(arms: Mapping[str, Arm], seeds: Sequence[int], workers: int = 1) -> "pandas.DataFrame":
     """Trains each arm on each seed; a row for each run, in the order of arms, then seeds.
 
@@ -52,9 +59,11 @@ def sweep(arms: Mapping[str, Arm], seeds: Sequence[int], workers: int = 1) -> "p
     runs = [(name, seed) for seed in seeds for name in arms]
     bar = tqdm(total=len(runs), desc="sweep", unit="run", delay=BAR_DELAY, leave=False)
 
+    here = partial(run_arm, prepared=cache(prepare))
+
     def one(run):
         name, seed = run
-        measured = (run_arm if workers == 1 else pool.run)(arms[name], seed)
+        measured = (here if workers == 1 else pool.run)(arms[name], seed)
         bar.update()
         return {"arm": name, "seed": seed} | measured
 
@@ -67,9 +76,9 @@ def sweep(arms: Mapping[str, Arm], seeds: Sequence[int], workers: int = 1) -> "p
     return table.sort_values("arm", key=lambda column: column.map(place), kind="stable", ignore_index=True)
 
 
-def run_arm(arm: Arm, seed: int) -> dict:
+def run_arm(arm: Arm, seed: int, prepared=prepare) -> dict:
     """One run of a sweep, in this process."""
-    _, data = prepare(arm.corpus, arm.model.vocab_size)
+    _, data = prepared(arm.corpus, arm.model.vocab_size)
     torch.manual_seed(seed)
     model, training = Decoder(arm.model), replace(arm.training, seed=seed)
     counted = count_parameters(arm.model)
@@ -163,10 +172,11 @@ class Workers:
 def main():
     torch.set_num_threads(1)
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed must not look like an answer
+    prepared = cache(prepare)
     for line in sys.stdin:
         run = json.loads(line)
         arm = Arm(ModelConfig.from_dict(run["model"]), TrainingConfig.from_dict(run["training"]), run["corpus"])
-        print(json.dumps(run_arm(arm, run["seed"])), file=answers, flush=True)
+        print(json.dumps(run_arm(arm, run["seed"], prepared)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

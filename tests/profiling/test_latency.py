@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slmkit import Decoder, ModelConfig
-from slmkit.profiling import AbovePeakError, Peaks, measure_latency, profile_model, use_threads
+from slmkit.profiling import AbovePeakError, Peaks, measure_latency, measure_steps, profile_model, use_threads
 from slmkit.profiling import latency as latency_module
 
 CONFIG = ModelConfig(vocab_size=50, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, max_context=64)
@@ -85,6 +85,19 @@ def test_threads_are_put_back():
     assert torch.get_num_threads() == before
     with pytest.raises(ValueError, match="at least 1"), use_threads(0):
         pass
+
+
+def test_a_step_reads_one_token_after_all_but_one_of_the_context(model, monkeypatch):
+    seen, hidden = [], model.hidden
+
+    def watched(ids, cache, padding=None):
+        seen.append((tuple(ids.shape), cache.length))
+        return hidden(ids, cache, padding)
+
+    monkeypatch.setattr(model, "hidden", watched)
+    times = measure_steps({"one": model, "two": model}, 8, repeats=2)
+    assert seen == [((1, 1), 7)] * 6  # two models, a warm-up and two repeats
+    assert list(times) == ["one", "two"]
 
 
 def test_a_configuration_is_built_without_touching_the_global_seed():

@@ -57,6 +57,13 @@ def test_summaries_are_of_the_named_clock():
     assert laps.each(2).cpu == (0.5, 1.0, 1.5)
 
 
+def test_a_timing_reads_in_units_that_fit():
+    assert str(Timing((2.0, 2.0, 4.0, 4.0), (0.0,) * 4)) == "3 s (± 33%)"
+    assert [str(Timing((t, t), (0.0,) * 2)) for t in (0.25, 4.56e-5, 2e-9)] == [
+        "250 ms (± 0%)", "45.6 µs (± 0%)", "2 ns (± 0%)"
+    ]  # fmt: skip
+
+
 def test_the_clock_is_cpu_time_on_one_thread_only():
     with use_threads(1):
         assert measure(lambda: None, repeats=1).clock == "cpu"

@@ -1,13 +1,14 @@
 """Sweeps: every arm on every seed, once; the same numbers in one process or several; differences paired by seed."""
 
 import math
+from dataclasses import replace
 
 import pandas
 import pytest
 
-from slmkit import ModelConfig, TrainingConfig
+from slmkit import ModelConfig, TrainingConfig, count_parameters
 from slmkit.training import sweep as sweeping
-from slmkit.training.sweep import Arm, Workers, paired, sweep, tuned
+from slmkit.training.sweep import Arm, Workers, paired, sweep, tuned, with_parameters
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,14 @@ def test_a_diverged_run_loses_to_all_others(monkeypatch, capsys):
     assert "slmkit:" not in capsys.readouterr().err
     best = tuned({"gated": arm()}, (0.01, 0.1, 1), (0,))
     assert "gated is best at 1, an end of the factors tried" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [dict(ffn="standard", ffn_bias=True), dict(n_layers=3, n_kv_heads=1)])
+def test_no_other_width_in_eights_comes_nearer_to_the_parameters_asked_for(options):
+    config = arm(**options).model
+    for wanted in (2_000, 7_654, 9_000):
+        nearest = min(range(8, 400, 8), key=lambda n: abs(count_parameters(replace(config, d_ff=n)).total - wanted))
+        assert with_parameters(config, wanted) == replace(config, d_ff=nearest)
 
 
 def test_differences_are_paired_by_seed():
