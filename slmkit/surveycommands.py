@@ -4,6 +4,7 @@ Each prints a table, or with --json one JSON value for programs.
 """
 
 import json
+import re
 import shutil
 import textwrap
 from dataclasses import asdict
@@ -115,7 +116,7 @@ def models(options):
     if not options.columns:
         columns += ["list", "builds"] if options.since else ["builds"]
     if options.json:
-        return print_json([{name: row[name] for name in columns} for row in found])
+        return print_json([{name: _plain(row[name]) for name in columns} for row in found])
     table = [[f"{int(cell):,}" if cell.isdecimal() and len(cell) > 4 else cell or "–"
               for cell in (row[name] for name in columns)] for row in found]  # fmt: skip
     right = [i for i, name in enumerate(columns) if all(row[name].isdecimal() or not row[name] for row in known)]
@@ -155,6 +156,11 @@ def claims(options):
     print_table(["claim", "mark", "lab", "statement", "survey", "measured", "verdict"], table)
     stand = frame.verdict.value_counts()
     print(f"\n{len(frame)} claims: " + ", ".join(f"{verdict} {n}" for verdict, n in stand.items()))
+
+
+def _plain(cell: str) -> int | float | str | None:
+    """A cell for programs: a number where it is one ("600B" is text), None where it is empty."""
+    return json.loads(cell) if re.fullmatch(r"-?\d+(\.\d+)?", cell) else cell or None
 
 
 def print_json(value):

@@ -138,11 +138,11 @@ NONSENSE = {
     "count RecurrentGemma-2B": "recurrent",
     "compare SmolLM2-135M": "B",
     "compare SmolLM2-135M SmolLM2-360": "did you mean SmolLM2-360M",
-    "models --where yeer=2024": "no column 'yeer'; did you mean year.* The columns are year, list, .*vocab_size",
+    "models --where yeer=2024": "no column 'yeer'; did you mean year.* columns are year, list, .*vocab_size",
     "models --where 2024": "is no condition",
     "models --where 'name=\"x'": "cannot be read: No closing quotation",
-    "models --sort size": "no column 'size'.* The columns are",
-    "models --columns name,vocab": "no column 'vocab'.* The columns are",
+    "models --sort size": "no column 'size'.* columns are",
+    "models --columns name,vocab": "no column 'vocab'.* columns are",
     "claims --verdict wrong": "no verdict contains 'wrong'; the verdicts are reproduced, .*not measured yet",
     "claims --mark X": "--mark cannot be 'X'",
     "claims --lab 99": "labs with claims are 00",
@@ -238,6 +238,10 @@ def test_models_are_chosen_sorted_and_said_to_be_ours(run):
     chosen = slmkit.survey.models()
     chosen = chosen[chosen.release.str.startswith("2024") & (chosen.attention == "GQA") & (chosen.vocab_size > 50_000)]
     assert names(out) == list(chosen.sort_values("params_exact", kind="stable").name)
+    _, out, _ = run("models --json --where name=Phi-2 --columns name,params_exact,ffn_ratio,training_tokens,bias")
+    phi = slmkit.survey.models().set_index("name").loc["Phi-2"]
+    assert json.loads(out)[0] == {"name": "Phi-2", "params_exact": phi.params_exact, "ffn_ratio": 4,
+                                  "training_tokens": phi.training_tokens, "bias": phi.bias}  # fmt: skip
     _, out, _ = run("models --json --since --columns name,list")
     ours = [row["name"] for row in json.loads(out) if row["list"] == "since"]
     assert ours == [row["name"] for row in slmkit.survey.tables.rows("models_since")]

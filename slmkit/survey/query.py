@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 Row = dict[str, str]
 
-CONDITION = re.compile(r"(\w+)(>=|<=|!=|=|>|<|~)(.*)", flags=re.S)
+CONDITION = re.compile(r"(\w+)(>=|<=|!=|=|>|<|~)((?![=<>~]).*)", flags=re.S)
 # Of a cell and the value typed: as numbers where both are numbers, else as text in lower case.
 OPERATORS: dict[str, Callable] = {
     "=": lambda cell, value: cell == value,
@@ -57,8 +57,8 @@ def check_columns(rows: list[Row], names: Sequence[str]):
     for name in names:
         if name not in columns:
             near = get_close_matches(name, columns, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"there is no column {name!r}; {hint}The columns are {', '.join(columns)}")
+            hint = f"did you mean {near[0]}? The" if near else "the"
+            raise ValueError(f"there is no column {name!r}; {hint} columns are {', '.join(columns)}")
 
 
 def _meets(cell: str, operator: str, value: str) -> bool:
