@@ -279,7 +279,7 @@ def merged_heads(weight, kv_heads, head_dim):
 check("04/merged_heads", merged_heads)
 
 # %%
-(_, data), healing = prepare(lab.corpus, lab.vocab), replace(training, steps=lab.healing, seed=99)
+(_, data), healing = prepare(lab.corpus, lab.vocab), replace(training, steps=lab.healing, learning_rate=1e-3, seed=99)
 for seed in lab.seeds:
     torch.manual_seed(seed)
     model = slmkit.Decoder(arms["MHA"].model)

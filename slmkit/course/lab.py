@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sys
+import warnings
 from html import escape
 from typing import Any
 
@@ -76,6 +77,7 @@ def start(number: str, profiles: dict[str, dict[str, Any]]) -> Lab:
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
     style.use()
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, when transformers is loaded in a notebook
     _current = Lab(number, profile, torch.device("cuda" if gpu else "cpu"), table)
     _keep_usage(_current)
     _show_card(_current)
