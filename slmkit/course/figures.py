@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmkit.course import figures_survey, figures_trends, style
+from slmkit.course import attention, figures_survey, figures_trends, style
 from slmkit.survey import statistics
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ FIGURES = {
     "decoder": decoder,
     **figures_survey.FIGURES,
     **figures_trends.FIGURES,
+    **attention.FIGURES,
 }
 
 
