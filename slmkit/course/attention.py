@@ -55,8 +55,8 @@ def attention_kinds() -> Figure:
 
     style.settings()
     blue, orange, green = style.COLOURS[:3]
-    figure, panels = plt.subplots(1, 4, figsize=(6.4, 2.4), sharey=True)
-    for axis, kind, kept in zip(panels, KINDS, (8, 2, 1, 1)):
+    figure, panels = plt.subplots(2, 2, figsize=(4.8, 3.8), sharey=True)
+    for axis, kind, kept in zip(panels.flat, KINDS, (8, 2, 1, 1)):
         places = [(i + 0.5) * 8 / kept - 0.5 for i in range(kept)]
         for head in range(8):
             axis.plot([head, places[head * kept // 8]], [1, 0], color="#999999", linewidth=0.8, zorder=1)
