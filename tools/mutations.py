@@ -30,6 +30,16 @@ MODEL = [
         "model/attention.py",
         "model/test_attention.py model/test_decoder.py model/test_options.py",
         ("the scale is dropped", "time > 1, scale=scale", "time > 1, scale=1.0"),
+        (
+            "absorbed scores forget the rotated part",
+            'scores + torch.einsum("bhtr,bsr->bhts", q_rope, k_rope[:, 0])',
+            "scores",
+        ),
+        (
+            "one token's query heads read other groups",
+            "q = q.reshape(len(q), k.shape[1], -1, q.shape[3])",
+            "q = q.reshape(len(q), -1, k.shape[1], q.shape[3]).transpose(1, 2)",
+        ),
         ("every query sees every key", "is_causal=mask is None and time > 1", "is_causal=False"),
         ("a masked query sees the next token", "visible = distance >= 0", "visible = distance >= -1"),
         ("the window is one token too wide", "visible & (distance < window)", "visible & (distance <= window)"),
@@ -73,6 +83,12 @@ MODEL = [
             "Norm(config, self.rank, eps=",
             "Norm(config, self.rank) or dict(eps=",
         ),
+    ),
+    *_in(
+        "model/grouping.py",
+        "model/test_grouping.py",
+        ("merged heads are summed", ".mean(1)", ".sum(1)"),
+        ("heads far apart are merged", "(kv_heads, -1, head_dim)).mean(1)", "(-1, kv_heads, head_dim)).mean(0)"),
     ),
     *_in(
         "model/cache.py",

@@ -18,6 +18,7 @@ ERRATA = (root() / "book" / "reference" / "errata.md").read_text()
 CONF = """
 from slmkit.course import ledger
 extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}  # else added to a default that outlives this build
 def setup(app):
     ledger.setup(app)
 """

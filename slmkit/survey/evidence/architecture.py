@@ -69,7 +69,7 @@ def model(name: str) -> dict[str, str]:
 
 
 def query_heads_for_each_key_head() -> float:
-    """In TinyLlama-1.1B, whose exact count fits no other shape: 8. Shared queries would make it less than 1."""
+    """In the released TinyLlama-1.1B: 8. Shared queries would make it less than 1."""
     return column("TinyLlama-1.1B", "n_heads") / column("TinyLlama-1.1B", "n_kv_heads")
 
 
