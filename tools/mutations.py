@@ -57,7 +57,11 @@ MODEL = [
             "x.view(x.shape[0], x.shape[1], -1, width).transpose(1, 2)",
             "x.view(x.shape[0], x.shape[1], width, -1).movedim(-1, 1)",
         ),
-        ("heads are joined in reverse", "mixed.to(dtype).transpose(1, 2)", "mixed.to(dtype).flip(1).transpose(1, 2)"),
+        (
+            "heads are joined in reverse",
+            "mixed.to(dtype).reshape(*shape, -1).transpose(1, 2)",
+            "mixed.to(dtype).reshape(*shape, -1).flip(1).transpose(1, 2)",
+        ),
         ("the latent is not normalized", "self.kv_norm(latent)[:, None]", "latent[:, None]"),
         ("the query latent is not normalized", "self.q_norm(self.q_down(x))", "self.q_down(x)"),
         (
@@ -73,7 +77,7 @@ MODEL = [
         ("the written-out formula has no scale", "torch.float32)) * scale", "torch.float32))"),
         ("the written-out formula's triangle is upside down", "device=q.device).tril()", "device=q.device).triu()"),
         ("scores are not capped", "scores = soft_cap(scores, cap)", "pass"),
-        ("latent attention does not cap", "None, reading.padding, self.cap", "None, reading.padding"),
+        ("latent attention does not cap", "self.window, None, padding, self.cap)", "self.window, None, padding)"),
         ("every cap is 1", "cap * torch.tanh(x / cap)", "torch.tanh(x / cap)"),
         ("a norm over the full width is dropped", 'if self.qk_norm == "full"', "if False"),
         ("the heads' norms are dropped", 'if self.qk_norm in ("head", "head_plain")', "if False"),

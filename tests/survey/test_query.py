@@ -23,7 +23,8 @@ def test_where(conditions, found):
 
 @pytest.mark.parametrize(("conditions", "message"), [
     ("weight>1", "no column 'weight'; the columns are name, size, heads, data"),
-    ("siz>1", "did you mean size"), ("large", "'large' is no condition"), ("size==1", "is no condition"), ("name='x", "cannot be read"),
+    ("siz>1", "did you mean size"), ("large", "'large' is no condition"), ("size==1", "is no condition"),
+    ("name='x", "cannot be read"),
 ])  # fmt: skip
 def test_where_rejects(conditions, message):
     with pytest.raises(ValueError, match=message):
