@@ -38,6 +38,7 @@ class Lab:
     def __init__(self, number: str, profile: str, device: torch.device, table: dict[str, Any]):
         self.number, self.profile, self.device, self.table = number, profile, device, table
         self.kept_s = 0.0  # processor seconds of training that this run took from an earlier one
+        self._before = {path.name for path in (build_folder() / "models").glob("*")}
 
     def __getattr__(self, name: str):
         table = self.__dict__.get("table", {})
@@ -50,7 +51,8 @@ class Lab:
         folder = run_folder(model, data, config)
         with FileLock(folder.with_suffix(".lock")):  # another lab may be training the same model
             history = train(model, data, config, folder)
-        self.kept_s += history.earlier_cpu_seconds
+        if folder.name in self._before:  # else this run has trained it itself, in a sweep for instance
+            self.kept_s += history.earlier_cpu_seconds
         return history
 
     def __repr__(self):

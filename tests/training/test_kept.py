@@ -43,6 +43,9 @@ def test_a_lab_trains_a_model_once(build, monkeypatch):
     first, second = small.model(), small.model()
     history = lab.train(first, small.data(), small.config())
     assert (lab.kept_s, history.earlier_cpu_seconds) == (0, 0)
+    lab.train(small.model(), small.data(), small.config())
+    assert lab.kept_s == 0, "it was trained by this very run"
+    lab = Lab("42", "cpu", torch.device("cpu"), {})  # the lab runs again
     again = lab.train(second, small.data(), small.config())
     assert again.losses == history.losses
     assert again.held_out == history.held_out
