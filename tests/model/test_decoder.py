@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mixtures import MIXTURES
 
 from slmkit import Decoder, ModelConfig, RopeScaling
 from slmkit.model.attention import Reading
@@ -16,15 +17,7 @@ KINDS = {
     "gemma2": dict(norm_placement="both", norm_unit_offset=True, score_cap=5.0, logit_cap=9.0, window=(4, None)),
     "gemma3": dict(norm_placement="both", qk_norm="head", rope_theta=(100.0, 1e4),
                    rope_scaling=(None, RopeScaling("linear", 2.0))),
-    "olmo2": dict(norm_placement="post", qk_norm="full"),
-    "opt 350M": dict(norm_placement="after_residual", norm="layernorm", positions="learned", position_offset=2,
-                     embedding_width=10),
-    "phi": dict(block="parallel_shared_norm", tied_embeddings=False, head_bias=True, norm="layernorm"),
-    "bloom": dict(positions="alibi", embedding_norm=True, norm="layernorm"),
-    "hunyuan": dict(qk_norm="head_rotated", rope_scaling=RopeScaling("ntk", 3.0)),
-    "longrope": dict(residual_scale=0.4, logit_scale=0.5, rope_scaling=RopeScaling(
-        "longrope", 2.0, 8, short_factors=(1.0,) * 3, long_factors=(1.0, 2.0, 4.0))),
-}  # fmt: skip
+} | MIXTURES  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS)

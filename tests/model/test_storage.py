@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from mixtures import MIXTURES
 from safetensors.torch import load_file, save_file
 
 from slmkit import Decoder, ModelConfig, RopeScaling
@@ -24,15 +25,7 @@ KINDS = {
     "gemma2": dict(norm_placement="both", norm_unit_offset=True, score_cap=5.0, logit_cap=9.0, window=(4, None) * 2),
     "gemma3": dict(norm_placement="both", qk_norm="head", rope_theta=(100.0, 1e4, None, 1e4),
                    rope_scaling=(None, RopeScaling("linear", 2.0)) * 2),
-    "olmo2": dict(norm_placement="post", qk_norm="full"),
-    "opt 350M": dict(norm_placement="after_residual", norm="layernorm", positions="learned", position_offset=2,
-                     embedding_width=10),
-    "phi": dict(block="parallel_shared_norm", tied_embeddings=False, head_bias=True, norm="layernorm"),
-    "bloom": dict(positions="alibi", embedding_norm=True, norm="layernorm"),
-    "hunyuan": dict(qk_norm="head_rotated", rope_scaling=RopeScaling("ntk", 3.0)),
-    "longrope": dict(residual_scale=0.4, logit_scale=0.5, rope_scaling=RopeScaling(
-        "longrope", 2.0, 8, short_factors=(1.0,) * 3, long_factors=(1.0, 2.0, 4.0))),
-}  # fmt: skip
+} | MIXTURES  # fmt: skip
 
 
 def made(**options):

@@ -18,6 +18,15 @@ def browser():
     shutil.rmtree(opened.profile, ignore_errors=True)
 
 
+@pytest.fixture
+def page(request, browser):
+    """The test file's PAGE, open; whatever the test does there, the console stays quiet and nobody else is asked."""
+    browser.open(request.module.PAGE)
+    yield browser
+    assert browser.complaints() == []
+    assert all(address.startswith(SITE.as_uri()) for address in browser.requests())
+
+
 @pytest.fixture(scope="session")
 def served():
     """The site over HTTP, in a subfolder of its server."""

@@ -18,14 +18,6 @@ pytestmark = pytest.mark.browser
 PAGE = (SITE / "book/reference/calculator.html").as_uri()
 
 
-@pytest.fixture
-def page(browser):
-    browser.open(PAGE)
-    yield browser
-    assert browser.complaints() == []
-    assert all(address.startswith(SITE.as_uri()) for address in browser.requests())
-
-
 def element(page, name):
     return page.driver.find_element(By.ID, f"calc-{name}")
 

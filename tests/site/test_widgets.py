@@ -21,14 +21,6 @@ MODELS = modelpages.listed()
 SURVEY = [row for row in MODELS if not row["ours"]]
 
 
-@pytest.fixture
-def page(browser):
-    browser.open(PAGE)
-    yield browser
-    assert browser.complaints() == []
-    assert all(address.startswith(SITE.as_uri()) for address in browser.requests())
-
-
 def shown(page, column=0):
     """The visible rows' texts in a column, from top to bottom."""
     return page.driver.execute_script(SHOWN % column)

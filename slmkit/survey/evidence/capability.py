@@ -15,7 +15,6 @@ from slmkit.survey.verdicts import T
 
 COMMONSENSE, PROBLEMS, MATHEMATICS = "commonsense reasoning", "problem solving", "mathematics"
 DOMAINS = (COMMONSENSE, PROBLEMS, MATHEMATICS)
-TASKS = ("ARC-Challenge", "CommonsenseQA", "HellaSwag", "MMLU", "OpenBookQA", "PIQA", "TruthfulQA (mc2)", "WinoGrande")
 FIRST_LLAMA, LAST_LLAMA = "Llama-7B [For Baseline]", "Llama-3.1-7B [For Baseline]"
 ONE_POINT = 0.01  # a gain below one point is within the error of the larger tests
 
