@@ -5,8 +5,9 @@ import os
 import random
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +22,11 @@ from slmkit.paths import build_folder
 from slmkit.training.config import TrainingConfig
 from slmkit.training.history import History
 from slmkit.training.kept import run_folder
+from slmkit.training.sweep import Arm, sweep, tuned
 from slmkit.training.trainer import train
+
+if TYPE_CHECKING:
+    import pandas
 
 PROFILES = ("smoke", "cpu", "full")
 CARD = {"slmkit": "card"}  # marks the output that the site replaces with the card of the run that made the page
@@ -38,7 +43,7 @@ class Lab:
     def __init__(self, number: str, profile: str, device: torch.device, table: dict[str, Any]):
         self.number, self.profile, self.device, self.table = number, profile, device, table
         self.kept_s = 0.0  # processor seconds of training that this run took from an earlier one
-        self._before = {path.name for path in (build_folder() / "models").glob("*")}
+        self._uncounted = {path.name for path in (build_folder() / "models").glob("*")}
 
     def __getattr__(self, name: str):
         table = self.__dict__.get("table", {})
@@ -51,9 +56,25 @@ class Lab:
         folder = run_folder(model, data, config)
         with FileLock(folder.with_suffix(".lock")):  # another lab may be training the same model
             history = train(model, data, config, folder)
-        if folder.name in self._before:  # else this run has trained it itself, in a sweep for instance
-            self.kept_s += history.earlier_cpu_seconds
+        self._count(folder.name, history.earlier_cpu_seconds)
         return history
+
+    def sweep(self, arms: Mapping[str, Arm], seeds: Sequence[int], workers: int = 1) -> "pandas.DataFrame":
+        """`slmkit.training.sweep.sweep`; what it reads back is counted as kept on the lab card."""
+        table = sweep(arms, seeds, workers)
+        for run, seconds in zip(table.run, table.kept_s):
+            self._count(run, seconds)
+        return table
+
+    def tuned(self, arms: Mapping[str, Arm], factors: Sequence[float], seeds: Sequence[int]) -> dict[str, Arm]:
+        """`slmkit.training.sweep.tuned`, counted in the same way. One factor leaves the arms as they are."""
+        return tuned(arms, factors, seeds, sweep=self.sweep) if len(factors) > 1 else dict(arms)
+
+    def _count(self, run: str, kept_s: float):
+        """Adds to `kept_s` what a run took from before this lab began, once however often the lab reads it back."""
+        if run in self._uncounted:
+            self._uncounted.remove(run)
+            self.kept_s += kept_s
 
     def __repr__(self):
         return f"Lab({self.number!r}, profile={self.profile!r}, {self.table})"

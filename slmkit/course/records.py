@@ -61,8 +61,8 @@ def record(
     made |= {"values": _list(values), "against": _list(against), "unit": unit, "note": note}
     made |= {"rule": {key: claim[key] for key in ("rule", "expected", "tolerance")}}
     made |= {"claim": claim_id, "statement": claim["statement"], "metric": claim["metric"]}
-    made |= _circumstances(lab, profile)
-    _write(build_folder() / "records" / profile / f"{claim_id}.json", made)
+    made |= circumstances(lab, profile)
+    write(build_folder() / "records" / profile / f"{claim_id}.json", made)
     print(in_words(made))
     return made
 
@@ -84,27 +84,27 @@ def in_words(made: dict) -> str:
     return "\n".join(lines + ([made["note"]] if made["note"] else []))
 
 
-def promote(profile: str, claims: Sequence[str] = ()) -> list[str]:
-    """Copies the records of a cpu or full run into book/records; all of them, or those of `claims`. Returns their ids.
+def promote(profile: str, names: Sequence[str] = ()) -> list[str]:
+    """Copies records and findings of a cpu or full run into book/records; all, or those named. Returns their names.
 
-    A cpu record never takes the place of a full one.
+    Those of a cpu run never take the place of a full one's.
     """
     if profile not in ("cpu", "full"):
         raise RecordError(f"records of profile {profile!r} stay out of the book; promote cpu or full")
     source, target = build_folder() / "records" / profile, root() / "book" / "records"
-    found = {path.stem: path for path in sorted(source.glob("*.json"))}
-    if missing := [claim for claim in claims if claim not in found]:
+    found = {path.stem: path for path in sorted((*source.glob("*.json"), *source.glob("findings/*.json")))}
+    if missing := [name for name in names if name not in found]:
         raise RecordError(f"there is no {profile} record of {missing[0]} under {source}; run its lab in that profile")
-    target.mkdir(parents=True, exist_ok=True)
     moved = []
-    for claim in claims or found:
-        kept = target / f"{claim}.json"
-        if json.loads(found[claim].read_text())["verdict"] == TOO_FEW:
+    for name in names or found:
+        kept = target / found[name].relative_to(source)
+        if json.loads(found[name].read_text()).get("verdict") == TOO_FEW:
             continue
         if profile == "cpu" and kept.exists() and json.loads(kept.read_text())["profile"] == "full":
             continue
-        shutil.copyfile(found[claim], kept)
-        moved.append(claim)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found[name], kept)
+        moved.append(name)
     return moved
 
 
@@ -149,7 +149,7 @@ def _judge(claim: dict, effects: list[float], profile: str) -> dict:
             "verdict": NO_VERDICT if profile == "smoke" else found if exact or enough else TOO_FEW}  # fmt: skip
 
 
-def _circumstances(lab, profile: str) -> dict:
+def circumstances(lab, profile: str) -> dict:
     number = lab.number if lab else None
     return {
         "lab": number,
@@ -172,7 +172,7 @@ def _revision() -> str | None:
     return described.stdout.strip() or None
 
 
-def _write(path: Path, made: dict):
+def write(path: Path, made: dict):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -184,11 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m slmkit.course.records", description=promote.__doc__.splitlines()[0]
     )
     parser.add_argument("action", choices=["promote"])
-    parser.add_argument("claims", nargs="*", help="ids such as C79; default all of the profile")
+    parser.add_argument("names", nargs="*", help="such as C79 or 05-ffn; default all of the profile")
     parser.add_argument("--profile", default="full", choices=["cpu", "full"])
     options = parser.parse_args(arguments)
     try:
-        moved = promote(options.profile, options.claims)
+        moved = promote(options.profile, options.names)
     except RecordError as error:
         print(error, file=sys.stderr)
         return 2

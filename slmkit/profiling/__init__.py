@@ -8,6 +8,7 @@ from slmkit.profiling.roofline import (
     decode_cost,
     gemm_flops,
     measure_peaks,
+    order_agreement,
     predict_latency,
     prefill_cost,
     read_bandwidth,
@@ -17,6 +18,7 @@ from slmkit.profiling.timing import AbovePeakError, Timing, UnsteadyError, measu
 __all__ = [
     "measure", "measure_in_turn", "Timing", "throughput", "AbovePeakError", "UnsteadyError",
     "measure_peaks", "gemm_flops", "read_bandwidth", "Peaks", "Cost", "prefill_cost", "decode_cost", "predict_latency",
+    "order_agreement",
     "measure_latency", "measure_steps", "check_latency", "profile_model", "Latency", "use_threads",
     "PeakMemory", "peak_memory", "tensor_bytes",
 ]  # fmt: skip

@@ -4,8 +4,11 @@ Work of I FLOPs a byte runs at no more than min(peak FLOP/s, I × bandwidth) (Wi
 measured here, on the machine at hand; they are never looked up.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -211,3 +214,38 @@ def predict_latency(config: ModelConfig, peaks: Peaks, prompt: int, dtype: torch
     tpot = decode_cost(config, prompt + 1, dtype, batch).seconds(peaks, dtype)
     ttft = prefill_cost(config, prompt, dtype, batch).seconds(peaks, dtype)
     return {"ttft": ttft, "tpot": tpot, "tokens_per_second": batch / tpot}
+
+
+class Agreement(NamedTuple):
+    """How far measured times come in the order that was predicted."""
+
+    pairs: int
+    held: int
+    exceptions: list[str]
+
+    @property
+    def share(self) -> float:
+        return self.held / self.pairs
+
+    def __str__(self):
+        told = f"{self.held} of {self.pairs} pairs in the predicted order ({self.share:.0%})"
+        return told + "".join(f"\n  not so: {exception}" for exception in self.exceptions)
+
+
+def order_agreement(predicted: Mapping[str, float], measured: Mapping[str, float], margin: float = 0.05) -> Agreement:
+    """Compares every two works whose predicted times, in any unit, differ by more than `margin`: which was faster?
+
+    Closer predictions are no statement on order. Raises ValueError when the names differ or no pair is left.
+    """
+    if predicted.keys() != measured.keys():
+        raise ValueError(f"predicted are {', '.join(predicted)}; measured are {', '.join(measured)}")
+    pairs = [sorted(pair, key=predicted.get) for pair in combinations(predicted, 2)]
+    pairs = [(a, b) for a, b in pairs if predicted[b] > (1 + margin) * predicted[a]]
+    if not pairs:
+        raise ValueError(f"no two predicted times differ by more than {margin:.0%}")
+    odd = [
+        f"{b} was to take {predicted[b] / predicted[a]:.2f} times as long as {a}, took {measured[b] / measured[a]:.2f}"
+        for a, b in pairs
+        if measured[b] <= measured[a]
+    ]
+    return Agreement(len(pairs), len(pairs) - len(odd), odd)

@@ -50,9 +50,10 @@ def sweep(arms: Mapping[str, Arm], seeds: Sequence[int], workers: int = 1) -> "p
     """Trains each arm on each seed; a row for each run, in the order of arms, then seeds.
 
     Columns: arm, seed, parameters, non_embedding, tokens, loss (nats a token, mean of the last tenth of the steps),
-    bits_per_byte (held out; infinite when the run diverged), cpu_s (of training). The seed draws the weights and the
-    order of the batches. With `workers` above 1 the runs are spread over as many processes of one thread each. Runs
-    that were made before are read back from `build/models`, interrupted ones go on.
+    bits_per_byte (held out; infinite when the run diverged), cpu_s (of training), kept_s (the part of it that an
+    earlier call has spent), run (its folder's name). The seed draws the weights and the order of the batches. With
+    `workers` above 1 the runs are spread over as many processes of one thread each. Runs that were made before are
+    read back from `build/models`, interrupted ones go on.
     """
     if not arms or not seeds:
         raise ValueError("a sweep needs at least one arm and one seed")
@@ -84,15 +85,20 @@ def run_arm(arm: Arm, seed: int, prepared=prepare) -> dict:
     counted = count_parameters(arm.model)
     measured = {"parameters": counted.total, "non_embedding": counted.non_embedding,
                 "tokens": training.steps * training.tokens_per_step}  # fmt: skip
+    folder = run_folder(model, data, training)
+    measured |= {"loss": math.inf, "bits_per_byte": math.inf, "cpu_s": math.nan, "kept_s": 0.0, "run": folder.name}
     try:
-        history = train(model, data, training, run_folder(model, data, training), progress=False)
+        history = train(model, data, training, folder, progress=False)
     except FloatingPointError:
-        return measured | {"loss": math.inf, "bits_per_byte": math.inf, "cpu_s": math.nan}
+        return measured
     last = history.losses[-max(1, len(history.losses) // 10) :]
-    return measured | {"loss": fmean(last), "bits_per_byte": history.bits_per_byte, "cpu_s": history.cpu_seconds}
+    measured |= {"loss": fmean(last), "bits_per_byte": history.bits_per_byte}
+    return measured | {"cpu_s": history.cpu_seconds, "kept_s": history.earlier_cpu_seconds}
 
 
-def tuned(arms: Mapping[str, Arm], factors: Sequence[float], seeds: Sequence[int], workers: int = 1) -> dict[str, Arm]:
+def tuned(
+    arms: Mapping[str, Arm], factors: Sequence[float], seeds: Sequence[int], workers: int = 1, sweep=sweep
+) -> dict[str, Arm]:
     """The same arms, each with its learning rates multiplied by the factor that ends lowest in the mean over `seeds`.
 
     The best factor at an end of the list says that the list is too short: a line on stderr names the arm.

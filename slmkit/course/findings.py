@@ -1,0 +1,170 @@
+"""What a lab measured beside the survey's claims: comparisons of arms, and single values, kept so that pages can quote.
+
+A finding is a JSON file like a record, without a rule and a verdict: `build/records/<profile>/findings/NAME.json`, and
+after promotion `book/records/findings/NAME.json`. Its name begins with the number of its lab.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from slmkit.course.lab import current
+from slmkit.course.records import FEWEST_SEEDS, RecordError, circumstances, write
+from slmkit.paths import build_folder, root
+from slmkit.survey.verdicts import UNCLEAR, digits
+from slmkit.training.sweep import paired
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+BASE, WORSE, BETTER = "the arm compared with", "worse", "better"
+FEW = f"no interval: fewer than {FEWEST_SEEDS} seeds"
+
+
+def comparison(
+    name: str, table: "pandas.DataFrame", base: str, equal: str, column: str = "bits_per_byte"
+) -> "pandas.DataFrame":
+    """Compares the arms of a sweep with the arm `base`, seed by seed, prints the result, keeps and returns it.
+
+    `equal` says what is held equal. A row for each arm: parameters, the mean of `column` and of cpu_s, the difference
+    with its 95% interval (less is better), and what that says. Raises RecordError when a run diverged.
+    """
+    import pandas
+
+    if not table[column].map(math.isfinite).all():
+        arm = table.arm[~table[column].map(math.isfinite)].iloc[0]
+        raise RecordError(f"{name}: a run of {arm!r} diverged; lower its learning rate")
+    differences = paired(table, base, column)
+    arms = {}
+    for arm, runs in table.groupby("arm", sort=False):
+        made = {
+            "parameters": int(runs.parameters.iloc[0]),
+            "values": runs[column].tolist(),
+            "cpu_s": runs.cpu_s.tolist(),
+        }
+        if arm == base:
+            made |= {"difference": 0.0, "interval": None, "finding": BASE}
+        else:
+            found = differences.loc[arm]
+            enough = len(runs) >= FEWEST_SEEDS
+            made |= {"difference": found["mean"], "interval": [found.low, found.high] if enough else None,
+                     "finding": in_words(found.low, found.high) if enough else FEW}  # fmt: skip
+        arms[arm] = made
+    kept = _keep(name, {"base": base, "equal": equal, "column": column, "arms": arms})
+    shown = pandas.DataFrame(
+        {arm: {"parameters": f"{made['parameters']:,}", column: f"{fmean(made['values']):.3f}",
+               "difference": "" if arm == base else f"{made['difference']:+.3f}",
+               "95% interval": _spread(made["interval"], "+.3f"), "finding": made["finding"],
+               "cpu_s": f"{fmean(made['cpu_s']):.1f}"} for arm, made in arms.items()}
+    ).T  # fmt: skip
+    print(f"{name}, {len(kept['seeds'])} seeds; held equal: {equal}\n{shown.to_string()}")
+    return shown
+
+
+def in_words(low: float, high: float) -> str:
+    """What the interval of a difference in loss says: worse, better, or not distinguishable."""
+    return WORSE if low > 0 else BETTER if high < 0 else UNCLEAR
+
+
+def finding(name: str, note: str = "", **values) -> dict:
+    """Keeps measured values by name, each a number, a text, or a list with one number a seed; returns what is kept."""
+    if not values:
+        raise RecordError(f"{name} has no values")
+    return _keep(name, {"values": values, "note": note})
+
+
+def kept() -> dict[str, dict]:
+    """The findings that the book may quote, by name."""
+    return {path.stem: _read(path) for path in sorted((root() / "book" / "records" / "findings").glob("*.json"))}
+
+
+def _keep(name: str, made: dict) -> dict:
+    lab = current()
+    profile = lab.profile if lab else "cpu"
+    if lab and not name.startswith(f"{lab.number}-"):
+        raise RecordError(f"the finding is named {name!r}; in lab {lab.number} its name begins with {lab.number}-")
+    made = {"finding": name} | made | circumstances(lab, profile)
+    write(build_folder() / "records" / profile / "findings" / f"{name}.json", made)
+    return made
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _spread(interval: list[float] | None, form: str) -> str:
+    return f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
+
+
+# -- what pages quote, such as {fact}`comparison.05-ffn.standard.difference` -----------------------------------------
+
+QUOTED: dict[str, Callable[[dict], str]] = {
+    "difference": lambda arm: f"{arm['difference']:+.3f}".replace("-", "−"),
+    "size": lambda arm: f"{abs(arm['difference']):.3f}",
+    "interval": lambda arm: _spread(arm["interval"], "+.3f").replace("-", "−") or "no interval",
+    "finding": lambda arm: arm["finding"],
+    "bits": lambda arm: f"{fmean(arm['values']):.3f}",
+    "cpu_s": lambda arm: f"{fmean(arm['cpu_s']):.0f} s",
+    "parameters": lambda arm: f"{arm['parameters']:,}",
+}
+
+
+def facts() -> dict[str, Callable[[], str]]:
+    """The names that the prose may use, for every committed finding."""
+    found = {}
+    for name, made in kept().items():
+        if "arms" not in made:
+            found |= {f"finding.{name}.{key}": partial(_said, value) for key, value in made["values"].items()}
+            continue
+        found |= {f"comparison.{name}.seeds": partial(str, len(made["seeds"])),
+                  f"comparison.{name}.equal": partial(str, made["equal"])}  # fmt: skip
+        for arm, measured in made["arms"].items():
+            found |= {f"comparison.{name}.{arm}.{key}": partial(say, measured) for key, say in QUOTED.items()}
+    return found
+
+
+def _said(value) -> str:
+    if isinstance(value, list) and value and all(isinstance(one, (int, float)) for one in value):
+        value = fmean(value)
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "none"
+    return digits(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def figures() -> "dict[str, Callable[[], Figure]]":
+    """A figure for every committed comparison, `comparison_NAME`."""
+    return {f"comparison_{name}": partial(forest, made) for name, made in kept().items() if "arms" in made}
+
+
+def forest(made: dict) -> "Figure":
+    """Each arm's difference in bits per byte with its interval, and beside it the processor time of its training."""
+    import matplotlib.pyplot as plt
+
+    from slmkit.course import style
+
+    style.settings()
+    arms, base = made["arms"], made["arms"][made["base"]]
+    figure, (left, right) = plt.subplots(
+        1, 2, sharey=True, figsize=(4.8, 1.3 + 0.27 * len(arms)), width_ratios=(1.7, 1)
+    )
+    for y, arm in enumerate(arms.values()):
+        low, high = arm["interval"] or (arm["difference"],) * 2
+        clear = arm["finding"] in (WORSE, BETTER)
+        left.plot([low, high], [y, y], color=style.COLOURS[0], zorder=2)
+        left.plot(
+            arm["difference"], y, "o", color=style.COLOURS[0], mfc=style.COLOURS[0] if clear else "white", zorder=3
+        )
+        right.plot([fmean(arm["cpu_s"]) / fmean(base["cpu_s"])], [y], "s", color=style.COLOURS[1])
+    left.axvline(0, color="black", linewidth=0.8)
+    right.axvline(1, color="black", linewidth=0.8)
+    left.set(
+        yticks=range(len(arms)), yticklabels=arms, xlabel="difference (bits per byte)", ylim=(len(arms) - 0.5, -0.5)
+    )
+    right.set(xlabel=f"training time\n({made['base']} = 1)")
+    right.set_xlim(left=0)
+    return figure
