@@ -26,13 +26,12 @@ BASE, WORSE, BETTER = "the arm compared with", "worse", "better"
 FEW = f"no interval: fewer than {FEWEST_SEEDS} seeds"
 
 
-def comparison(
-    name: str, table: "pandas.DataFrame", base: str, equal: str, column: str = "bits_per_byte"
-) -> "pandas.DataFrame":
-    """Compares the arms of a sweep with the arm `base`, seed by seed, prints the result, keeps and returns it.
+def comparison(name: str, table: "pandas.DataFrame", base: str, equal: str, column: str = "bits_per_byte"):
+    """Compares the arms of a sweep with the arm `base`, seed by seed; prints and keeps what comes out.
 
-    `equal` says what is held equal. A row for each arm: parameters, the mean of `column` and of cpu_s, the difference
-    with its 95% interval (less is better), and what that says. Raises RecordError when a run diverged.
+    `equal` says what is held equal. Of each arm: parameters, the mean of `column`, the difference with its 95% interval
+    (less is better) and what that says, the mean of cpu_s where the table has it. Raises RecordError when a run
+    diverged.
     """
     import pandas
 
@@ -40,30 +39,25 @@ def comparison(
         arm = table.arm[~table[column].map(math.isfinite)].iloc[0]
         raise RecordError(f"{name}: a run of {arm!r} diverged; lower its learning rate")
     differences = paired(table, base, column)
-    arms = {}
-    for arm, runs in table.groupby("arm", sort=False):
-        made = {
-            "parameters": int(runs.parameters.iloc[0]),
-            "values": runs[column].tolist(),
-            "cpu_s": runs.cpu_s.tolist(),
-        }
-        if arm == base:
-            made |= {"difference": 0.0, "interval": None, "finding": BASE}
-        else:
-            found = differences.loc[arm]
-            enough = len(runs) >= FEWEST_SEEDS
-            made |= {"difference": found["mean"], "interval": [found.low, found.high] if enough else None,
-                     "finding": in_words(found.low, found.high) if enough else FEW}  # fmt: skip
-        arms[arm] = made
-    kept = _keep(name, {"base": base, "equal": equal, "column": column, "arms": arms})
-    shown = pandas.DataFrame(
-        {arm: {"parameters": f"{made['parameters']:,}", column: f"{fmean(made['values']):.3f}",
-               "difference": "" if arm == base else f"{made['difference']:+.3f}",
-               "95% interval": _spread(made["interval"], "+.3f"), "finding": made["finding"],
-               "cpu_s": f"{fmean(made['cpu_s']):.1f}"} for arm, made in arms.items()}
-    ).T  # fmt: skip
-    print(f"{name}, {len(kept['seeds'])} seeds; held equal: {equal}\n{shown.to_string()}")
-    return shown
+    arms = {arm: _arm(runs, column) for arm, runs in table.groupby("arm", sort=False)}
+    for arm in arms.keys() - {base}:
+        arms[arm] |= _difference(*differences.loc[arm])
+    made = _keep(name, {"base": base, "equal": equal, "column": column, "arms": arms})
+    shown = pandas.DataFrame({arm: {head: QUOTED[head](one) for head in SHOWN} for arm, one in arms.items()}).T
+    print(f"{name}, {len(made['seeds'])} seeds; held equal: {equal}\n{shown.to_string()}")
+
+
+def _arm(runs: "pandas.DataFrame", column: str) -> dict:
+    made = {"parameters": int(runs.parameters.iloc[0]), "values": runs[column].tolist()}
+    if "cpu_s" in runs:
+        made["cpu_s"] = runs.cpu_s.tolist()
+    return made | {"difference": 0.0, "interval": None, "finding": BASE}
+
+
+def _difference(mean: float, low: float, high: float, seeds: float) -> dict:
+    if seeds < FEWEST_SEEDS:
+        return {"difference": mean, "interval": None, "finding": FEW}
+    return {"difference": mean, "interval": [low, high], "finding": in_words(low, high)}
 
 
 def in_words(low: float, high: float) -> str:
@@ -71,11 +65,12 @@ def in_words(low: float, high: float) -> str:
     return WORSE if low > 0 else BETTER if high < 0 else UNCLEAR
 
 
-def finding(name: str, note: str = "", **values) -> dict:
-    """Keeps measured values by name, each a number, a text, or a list with one number a seed; returns what is kept."""
+def finding(name: str, note: str = "", **values):
+    """Keeps and prints measured values by name, each a number, a text, or a list with one number a seed."""
     if not values:
         raise RecordError(f"{name} has no values")
-    return _keep(name, {"values": values, "note": note})
+    print(f"{name}: " + ", ".join(f"{key} {_said(value)}" for key, value in values.items()) + f" ({note})" * bool(note))
+    _keep(name, {"values": values, "note": note})
 
 
 def kept() -> dict[str, dict]:
@@ -97,21 +92,18 @@ def _read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _spread(interval: list[float] | None, form: str) -> str:
-    return f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
-
-
 # -- what pages quote, such as {fact}`comparison.05-ffn.standard.difference` -----------------------------------------
 
 QUOTED: dict[str, Callable[[dict], str]] = {
+    "parameters": lambda arm: f"{arm['parameters']:,}",
+    "bits": lambda arm: f"{fmean(arm['values']):.3f}",
     "difference": lambda arm: f"{arm['difference']:+.3f}".replace("-", "−"),
     "size": lambda arm: f"{abs(arm['difference']):.3f}",
-    "interval": lambda arm: _spread(arm["interval"], "+.3f").replace("-", "−") or "no interval",
+    "interval": lambda arm: "{:+.3f} to {:+.3f}".format(*arm["interval"]).replace("-", "−") if arm["interval"] else "",
     "finding": lambda arm: arm["finding"],
-    "bits": lambda arm: f"{fmean(arm['values']):.3f}",
-    "cpu_s": lambda arm: f"{fmean(arm['cpu_s']):.0f} s",
-    "parameters": lambda arm: f"{arm['parameters']:,}",
+    "cpu_s": lambda arm: f"{fmean(arm['cpu_s']):.0f} s" if "cpu_s" in arm else "",
 }
+SHOWN = ("parameters", "bits", "difference", "interval", "cpu_s", "finding")
 
 
 def facts() -> dict[str, Callable[[], str]]:
@@ -132,7 +124,7 @@ def _said(value) -> str:
     if isinstance(value, list) and value and all(isinstance(one, (int, float)) for one in value):
         value = fmean(value)
     if isinstance(value, list):
-        return "; ".join(map(str, value)) or "none"
+        return "".join(f"\n  {one}" for one in value) or "none"
     return digits(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -142,29 +134,30 @@ def figures() -> "dict[str, Callable[[], Figure]]":
 
 
 def forest(made: dict) -> "Figure":
-    """Each arm's difference in bits per byte with its interval, and beside it the processor time of its training."""
+    """Each arm's difference with its interval, and beside it the processor time of its training where it is known.
+
+    A filled point: the interval leaves no doubt of the sign.
+    """
     import matplotlib.pyplot as plt
 
     from slmkit.course import style
 
     style.settings()
     arms, base = made["arms"], made["arms"][made["base"]]
+    blue, orange = style.COLOURS[:2]
     figure, (left, right) = plt.subplots(
-        1, 2, sharey=True, figsize=(4.8, 1.3 + 0.27 * len(arms)), width_ratios=(1.7, 1)
+        1, 2, sharey=True, figsize=(4.8, 1.2 + 0.27 * len(arms)), width_ratios=(1.8, 1)
     )
     for y, arm in enumerate(arms.values()):
-        low, high = arm["interval"] or (arm["difference"],) * 2
-        clear = arm["finding"] in (WORSE, BETTER)
-        left.plot([low, high], [y, y], color=style.COLOURS[0], zorder=2)
-        left.plot(
-            arm["difference"], y, "o", color=style.COLOURS[0], mfc=style.COLOURS[0] if clear else "white", zorder=3
-        )
-        right.plot([fmean(arm["cpu_s"]) / fmean(base["cpu_s"])], [y], "s", color=style.COLOURS[1])
+        fill = blue if arm["finding"] in (WORSE, BETTER) else "white"
+        left.plot(arm["interval"] or [0, 0], [y, y], color=blue)
+        left.plot(arm["difference"], y, "o", color=blue, markerfacecolor=fill)
+        if "cpu_s" in arm:
+            right.plot(fmean(arm["cpu_s"]) / fmean(base["cpu_s"]), y, "s", color=orange)
     left.axvline(0, color="black", linewidth=0.8)
-    right.axvline(1, color="black", linewidth=0.8)
-    left.set(
-        yticks=range(len(arms)), yticklabels=arms, xlabel="difference (bits per byte)", ylim=(len(arms) - 0.5, -0.5)
-    )
-    right.set(xlabel=f"training time\n({made['base']} = 1)")
+    left.set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.5))
+    left.set_xlabel("difference\n(bits per byte)")
+    right.set_xlabel("training time\n(times the base's)")
     right.set_xlim(left=0)
+    right.set_visible("cpu_s" in base)
     return figure
