@@ -1,26 +1,20 @@
-"""What the pages on the feed-forward layer, its ratio, activation and normalization state and show from the data."""
+"""The numbers of the pages on the feed-forward layer, its ratio, its activation, and normalization.
 
-from __future__ import annotations
+`then` is version 3's table of the survey, `since` our rows. The drawings are in figures_feedforward.py.
+"""
 
 import math
 from collections.abc import Callable
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
-from slmkit.course import style
 from slmkit.model.counting import count_parameters, flops_by_part
 from slmkit.survey import statistics, trends, zoo
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREEN, PINK = style.COLOURS[:4]
 MATCHING = 8 / 3  # the ratio at which a gated FFN has the parameters of a standard one at 4 (Shazeer 2020)
 # tanh form of GELU: the constant of Hendrycks and Gimpel 2016, and the one that the survey's Figure 2 prints
 CUBIC, PRINTED_CUBIC = 0.044715, 0.04715
 REAL = "SmolLM2-135M"
-BINS = [0.25 * i for i in range(35)]  # of the ratio, 0 to 8.5; the right end belongs to the next bin
 GROUPS = {"then": partial(statistics.listed, "v3"), "since": trends.since}
 
 
@@ -37,28 +31,27 @@ def _users(axis: str, option: str, group: str) -> list[trends.Row]:
     return sorted(rows, key=lambda row: row["release"])
 
 
-def _ends(axis: str, option: str, end: int) -> str:
-    """The models of the first (end = 0) or the last (-1) month with an option in version 3's table, and the month."""
-    rows = _users(axis, option, "then")
-    month = rows[end]["release"]
-    return f"{', '.join(row['name'] for row in rows if row['release'] == month)} ({month})"
+def _month(axis: str, option: str) -> str:
+    """The month of the first models with an option in version 3's table."""
+    return _users(axis, option, "then")[0]["release"]
 
 
-def _names(axis: str, option: str) -> str:
-    return ", ".join(row["name"] for row in _users(axis, option, "since"))
+def _first(axis: str, option: str) -> str:
+    """The first model with an option, and how many others came in the same month."""
+    rows, month = _users(axis, option, "then"), _month(axis, option)
+    others = sum(row["release"] == month for row in rows) - 1
+    return rows[0]["name"] + f" and {others} other{'s' * (others > 1)}" * (others > 0)
 
 
-USED = {"ffn": ("standard", "gated"), "activation": ("ReLU", "ReLU^2", "GELU", "GELU_tanh", "SiLU", "xIELU"),
+USED = {"ffn": ("standard", "gated"), "activation": ("ReLU", "ReLU^2", "GELU", "GELU_tanh", "SiLU"),
         "norm": ("LayerNorm", "RMSNorm")}  # fmt: skip
 FACTS: dict[str, Callable[[], str]] = {}
 for _axis, _options in USED.items():
     for _one in _options:
         _name = f"{_axis}.{_one.replace('^', '')}"
+        FACTS |= {f"{_name}.first": partial(_first, _axis, _one), f"{_name}.month": partial(_month, _axis, _one)}
         for _group in GROUPS:
             FACTS[f"{_name}.{_group}"] = lambda which=(_axis, _one, _group): str(len(_users(*which)))
-        if _users(_axis, _one, "then"):
-            FACTS |= {f"{_name}.first": partial(_ends, _axis, _one, 0), f"{_name}.last": partial(_ends, _axis, _one, -1)}
-        FACTS[f"{_name}.names_since"] = partial(_names, _axis, _one)
 
 
 # -- shares, ratios, norms of the models -------------------------------------------------------------------------------
@@ -97,7 +90,7 @@ def _extreme(pick: Callable, group: str) -> str:
 
 
 def wrong_ratios() -> list[trends.Row]:
-    """Models of Figure 2 whose ratio in the survey's data is off by more than rounding to one digit explains."""
+    """Models of Figure 2 whose ratio in the survey's data is further than 0.05 from the published one."""
     known = [row for row in trends.in_figures() if row["survey_ffn_ratio"] not in ("", "-", "0")]
     return [row for row in known if abs(float(row["survey_ffn_ratio"]) - float(row["ffn_ratio"])) > 0.05]
 
@@ -106,6 +99,10 @@ def _flops(part: str) -> float:
     """Of one token after a full context of the published model."""
     config = zoo.config(REAL)
     return flops_by_part(config, config.max_context)[part]
+
+
+def _counted():
+    return count_parameters(zoo.config(REAL))
 
 
 def _placed(where: str, since: bool) -> str:
@@ -149,10 +146,12 @@ FACTS |= {
     "ratio.gated_median": lambda: f"{median(ratios(GROUPS['then'](), 'gated')):.3g}",
     "ratio.gated_median_since": lambda: f"{median(ratios(GROUPS['since'](), 'gated')):.3g}",
     "ratio.wrong": lambda: str(len(wrong_ratios())),
-    "activation.error": lambda: f"{worst_error(CUBIC):.1g}",
-    "activation.error_printed": lambda: f"{worst_error(PRINTED_CUBIC):.1g}",
-    "norm.parameters": lambda: f"{count_parameters(zoo.config(REAL)).norm:,}",
-    "norm.share": lambda: _percent(count_parameters(zoo.config(REAL)).norm / count_parameters(zoo.config(REAL)).total, 2),
+    "activation.error": lambda: f"{worst_error(CUBIC):.2g}",
+    "activation.error_printed": lambda: f"{worst_error(PRINTED_CUBIC):.2g}",
+    "norm.parameters": lambda: f"{_counted().norm:,}",
+    "norm.share": lambda: _percent(
+        count_parameters(zoo.config(REAL)).norm / count_parameters(zoo.config(REAL)).total, 2
+    ),
     "norm.weightless.then": lambda: str(sum(not config.norm_weight for config in _built())),
     "norm.built": lambda: str(len(_built())),
 }

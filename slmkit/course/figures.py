@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmkit.course import attention, figures_survey, figures_trends, findings, style
+from slmkit.course import attention, figures_feedforward, figures_survey, figures_trends, findings, style
 from slmkit.survey import statistics
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ FIGURES = {
     **figures_survey.FIGURES,
     **figures_trends.FIGURES,
     **attention.FIGURES,
+    **figures_feedforward.FIGURES,
     **findings.figures(),
 }
 
