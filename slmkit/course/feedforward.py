@@ -146,6 +146,7 @@ FACTS |= {
     "ratio.gated_median": lambda: f"{median(ratios(GROUPS['then'](), 'gated')):.3g}",
     "ratio.gated_median_since": lambda: f"{median(ratios(GROUPS['since'](), 'gated')):.3g}",
     "ratio.wrong": lambda: str(len(wrong_ratios())),
+    "ratio.mobilellm_layers": lambda: str(zoo.config("MobileLLM-125M").n_layers),
     "activation.error": lambda: f"{worst_error(CUBIC):.2g}",
     "activation.error_printed": lambda: f"{worst_error(PRINTED_CUBIC):.2g}",
     "norm.parameters": lambda: f"{_counted().norm:,}",
@@ -158,3 +159,7 @@ FACTS |= {
 for _where in ("pre", "post", "both", "after_residual"):
     FACTS |= {f"norm.{_where}.then": partial(_placed, _where, since=False),
               f"norm.{_where}.since": partial(_placed, _where, since=True)}  # fmt: skip
+for _row in wrong_ratios():
+    _entry, _published = _row["survey_ffn_ratio"], f"{float(_row['ffn_ratio']):.3g}"
+    FACTS |= {f"ratio.survey.{_row['name']}": partial(str, _entry),
+              f"ratio.published.{_row['name']}": partial(str, _published)}  # fmt: skip
