@@ -145,7 +145,6 @@ FACTS |= {
     "ratio.most_since": partial(_extreme, max, "since"),
     "ratio.gated_median": lambda: f"{median(ratios(GROUPS['then'](), 'gated')):.3g}",
     "ratio.gated_median_since": lambda: f"{median(ratios(GROUPS['since'](), 'gated')):.3g}",
-    "ratio.wrong": lambda: str(len(wrong_ratios())),
     "ratio.mobilellm_layers": lambda: str(zoo.config("MobileLLM-125M").n_layers),
     "activation.error": lambda: f"{worst_error(CUBIC):.2g}",
     "activation.error_printed": lambda: f"{worst_error(PRINTED_CUBIC):.2g}",
@@ -154,7 +153,6 @@ FACTS |= {
         count_parameters(zoo.config(REAL)).norm / count_parameters(zoo.config(REAL)).total, 2
     ),
     "norm.weightless.then": lambda: str(sum(not config.norm_weight for config in _built())),
-    "norm.built": lambda: str(len(_built())),
 }
 for _where in ("pre", "post", "both", "after_residual"):
     FACTS |= {f"norm.{_where}.then": partial(_placed, _where, since=False),
