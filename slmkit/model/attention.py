@@ -3,7 +3,6 @@
 Shapes: B batch, T new tokens (queries), S tokens visible in all (keys), H query heads, K key/value heads, D head_dim.
 """
 
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from slmkit.config import ModelConfig
 from slmkit.model.cache import KVCache
+from slmkit.model.linear import Linear
 from slmkit.model.normalization import Norm
 from slmkit.model.positions import alibi_slopes, apply_rope
 
@@ -36,10 +36,10 @@ class Attention(nn.Module):
         heads, kv_heads, _, self.window, self.scale = config.layer(layer)
         width, bias = config.head_dim, config.qkv_bias
         self.head_dim, self.cap = width, config.score_cap
-        self.q = nn.Linear(config.d_model, heads * width, bias=bias)
-        self.k = nn.Linear(config.d_model, kv_heads * width, bias=bias)
-        self.v = nn.Linear(config.d_model, kv_heads * width, bias=bias)
-        self.out = nn.Linear(heads * width, config.d_model, bias=config.out_bias)
+        self.q = Linear(config.d_model, heads * width, bias=bias)
+        self.k = Linear(config.d_model, kv_heads * width, bias=bias)
+        self.v = Linear(config.d_model, kv_heads * width, bias=bias)
+        self.out = Linear(heads * width, config.d_model, bias=config.out_bias)
         # Norms on queries and keys, over each head or the full width, keep scores from growing (Henry et al. 2020).
         self.qk_norm, full, plain = config.qk_norm, config.qk_norm == "full", config.qk_norm == "head_plain"
         self.q_norm = Norm(config, heads * width if full else width, plain=plain) if config.qk_norm else None
@@ -81,13 +81,13 @@ class LatentAttention(nn.Module):
         self.plain_width = config.head_dim - self.rope_width
         self.head_dim, self.rank, self.cap = config.head_dim, config.kv_lora_rank, config.score_cap
         q_in = config.q_lora_rank or config.d_model
-        self.q_down = nn.Linear(config.d_model, q_in, bias=config.qkv_bias) if config.q_lora_rank else None
+        self.q_down = Linear(config.d_model, q_in, bias=config.qkv_bias) if config.q_lora_rank else None
         self.q_norm = Norm(config, q_in, eps=config.latent_norm_eps) if config.q_lora_rank else None
-        self.q = nn.Linear(q_in, heads * config.head_dim, bias=False)
-        self.kv_down = nn.Linear(config.d_model, self.rank + self.rope_width, bias=config.qkv_bias)
+        self.q = Linear(q_in, heads * config.head_dim, bias=False)
+        self.kv_down = Linear(config.d_model, self.rank + self.rope_width, bias=config.qkv_bias)
         self.kv_norm = Norm(config, self.rank, eps=config.latent_norm_eps)
-        self.kv_up = nn.Linear(self.rank, heads * (self.plain_width + self.value_width), bias=False)
-        self.out = nn.Linear(heads * self.value_width, config.d_model, bias=config.out_bias)
+        self.kv_up = Linear(self.rank, heads * (self.plain_width + self.value_width), bias=False)
+        self.out = Linear(heads * self.value_width, config.d_model, bias=config.out_bias)
 
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
         parts = self.read(x, reading, layer)
@@ -149,7 +149,8 @@ def soft_cap(x: Tensor, cap: float) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None, cap=None) -> Tensor:
     """q [B, H, T, D], k and v [B, K, S, D], the queries being the last T of the S tokens -> [B, T, H × D]"""
-    time, tokens, dtype = q.shape[2], k.shape[2], q.dtype
+    batch, _, time, _ = q.shape
+    tokens, dtype = k.shape[2], q.dtype
     on_cpu = q.device.type == "cpu" and dtype == torch.bfloat16
     # A compiler does best with the plain formula in bfloat16, as long as the T × S scores are small.
     plain = on_cpu and torch.compiler.is_compiling() and time * tokens <= 512 * 512
@@ -157,20 +158,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=No
     if on_cpu and not plain:
         q, k, v = q.float(), k.float(), v.float()  # PyTorch's kernel for processors is several times faster so
     mask = attention_mask(time, tokens, window, slopes, padding, q)
-    shape = q.shape[:3]
     if plain:
-        return written_out(q, k, v, scale, mask, cap).transpose(1, 2).flatten(2)
-    if mask is None and time == 1:
+        mixed = written_out(q, k, v, scale, mask, cap)
+    elif on_cpu:
+        with torch.autocast("cpu", enabled=False):  # it would turn fp32 back into bfloat16
+            mixed = kernel(q, k, v, scale, mask).to(dtype)
+    else:
+        mixed = kernel(q, k, v, scale, mask)
+    return mixed.reshape(batch, 1, -1) if time == 1 else mixed.transpose(1, 2).flatten(2)
+
+
+def kernel(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+    """PyTorch's attention, [B, H, T, D]; for one token that sees all it is [B, K, H / K, D], the same in memory."""
+    if mask is None and q.shape[2] == 1:
         # The heads of a group as queries of one head: on a processor the kernel would copy each key for all of them.
         q = q.reshape(len(q), k.shape[1], -1, q.shape[3])
-    # On a processor autocast would turn fp32 back into bfloat16.
-    with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
-        # Without a mask, T = S > 1 is the plain causal triangle and T = 1 sees every key. PyTorch's own causal flag
-        # aligns the triangle to the first key, so other cases carry their mask.
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=mask is None and time > 1, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        )
-    return mixed.to(dtype).reshape(*shape, -1).transpose(1, 2).flatten(2)
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    # Without a mask, T = S > 1 is the plain causal triangle. PyTorch's own causal flag aligns the triangle to the first
+    # key, so other cases carry their mask.
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scale, enable_gqa=grouped)
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, cap=None) -> Tensor:

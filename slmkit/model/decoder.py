@@ -8,6 +8,7 @@ from slmkit.config import ModelConfig
 from slmkit.model.attention import Attention, LatentAttention, Reading, soft_cap
 from slmkit.model.cache import KVCache
 from slmkit.model.feedforward import FeedForward
+from slmkit.model.linear import Linear
 from slmkit.model.normalization import Norm
 from slmkit.model.positions import RopeTables
 
@@ -63,7 +64,7 @@ class Decoder(nn.Module):
         self.config = config
         width, narrow = config.embedding_width or config.d_model, config.embedding_width is not None
         self.embedding = nn.Embedding(config.vocab_size, width)
-        self.embedding_in = nn.Linear(width, config.d_model, bias=False) if narrow else None
+        self.embedding_in = Linear(width, config.d_model, bias=False) if narrow else None
         self.embedding_norm = Norm(config) if config.embedding_norm else None
         places = config.max_context + config.position_offset
         self.position_embedding = nn.Embedding(places, config.d_model) if config.positions == "learned" else None
@@ -74,9 +75,9 @@ class Decoder(nn.Module):
             if config.sharing == "ffn_all":
                 self.blocks[i].ffn = self.blocks[0].ffn
         self.norm = None if config.norm_placement == "after_residual" else Norm(config)
-        self.embedding_out = nn.Linear(config.d_model, width, bias=False) if narrow else None
+        self.embedding_out = Linear(config.d_model, width, bias=False) if narrow else None
         own = not config.tied_embeddings
-        self.head = nn.Linear(width, config.vocab_size, bias=config.head_bias) if own else None
+        self.head = Linear(width, config.vocab_size, bias=config.head_bias) if own else None
         self.make_tables()
         if not self.embedding.weight.is_meta:  # there, shapes are all
             initialize(self)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slmkit.config import ModelConfig
+from slmkit.model.linear import Linear
 
 ACTIVATION = {
     "relu": F.relu,
@@ -26,9 +27,9 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         d_ff, bias = config.layer(layer).d_ff, config.ffn_bias
-        self.gate = nn.Linear(config.d_model, d_ff, bias=bias) if config.ffn == "gated" else None
-        self.up = nn.Linear(config.d_model, d_ff, bias=bias)
-        self.down = nn.Linear(d_ff, config.d_model, bias=bias)
+        self.gate = Linear(config.d_model, d_ff, bias=bias) if config.ffn == "gated" else None
+        self.up = Linear(config.d_model, d_ff, bias=bias)
+        self.down = Linear(d_ff, config.d_model, bias=bias)
         self.activation = ACTIVATION[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,17 +24,18 @@ class Norm(nn.Module):
             config.norm_unit_offset and weighted,
         )
         start = torch.zeros if self.unit_offset else torch.ones
-        self.weight = nn.Parameter(start(width)) if weighted else None
-        self.bias = nn.Parameter(torch.zeros(width)) if config.norm_bias and weighted else None
+        self.register_parameter("weight", nn.Parameter(start(width)) if weighted else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if config.norm_bias and weighted else None)
         self.width = (width,)
 
     def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self._parameters["weight"], self._parameters["bias"]  # see Linear
         if self.unit_offset:
             # In bfloat16, 1 + weight would lose most of the weight, so Gemma's norm computes in fp32.
             wide = torch.promote_types(x.dtype, torch.float32)
-            bias = None if self.bias is None else self.bias.to(wide)
-            return self.normalized(x.to(wide), 1 + self.weight.to(wide), bias).to(x.dtype)
-        return self.normalized(x, self.weight, self.bias)
+            bias = None if bias is None else bias.to(wide)
+            return self.normalized(x.to(wide), 1 + weight.to(wide), bias).to(x.dtype)
+        return self.normalized(x, weight, bias)
 
     def normalized(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         if self.kind == "layernorm":
