@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from slmkit.course import attention, facts_trends, feedforward, findings
+from slmkit.course import attention, facts_trends, feedforward, findings, sharing
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
 from slmkit.survey import evidence, statistics, zoo
@@ -116,4 +116,4 @@ for _id in evidence.DECIDED:
         FACTS[f"claim.{_id}.{_part}"] = partial(_decided, _id, _part)
 FACTS |= {f"record.{path.stem}.{part}": partial(_recorded, path, part)
           for path in (root() / "book" / "records").glob("*.json") for part in RECORDED}  # fmt: skip
-FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | findings.facts()
+FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()

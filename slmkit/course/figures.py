@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slmkit.course import attention, figures_feedforward, figures_survey, figures_trends, findings, style
+from slmkit.course import (
+    attention,
+    figures_feedforward,
+    figures_sharing,
+    figures_survey,
+    figures_trends,
+    findings,
+    style,
+)
 from slmkit.survey import statistics
 
 if TYPE_CHECKING:
@@ -126,6 +134,7 @@ FIGURES = {
     **figures_trends.FIGURES,
     **attention.FIGURES,
     **figures_feedforward.FIGURES,
+    **figures_sharing.FIGURES,
     **findings.figures(),
 }
 
