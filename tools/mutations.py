@@ -29,7 +29,8 @@ MODEL = [
     *_in(
         "model/attention.py",
         "model/test_attention.py model/test_decoder.py model/test_options.py",
-        ("the scale is dropped", "time > 1, scale=scale", "time > 1, scale=1.0"),
+        ("the scale is dropped", "is_causal=mask is None, scale=scale", "is_causal=mask is None, scale=1.0"),
+        ("one token's scale is dropped", "(q, k, v, scale=scale)", "(q, k, v, scale=1.0)"),
         (
             "absorbed scores forget the rotated part",
             'scores + torch.einsum("bhtr,bsr->bhts", q_rope, k_rope[:, 0])',
@@ -40,7 +41,7 @@ MODEL = [
             "q = q.reshape(len(q), k.shape[1], -1, q.shape[3])",
             "q = q.reshape(len(q), -1, k.shape[1], q.shape[3]).transpose(1, 2)",
         ),
-        ("every query sees every key", "is_causal=mask is None and time > 1", "is_causal=False"),
+        ("every query sees every key", "is_causal=mask is None", "is_causal=False"),
         ("a masked query sees the next token", "visible = distance >= 0", "visible = distance >= -1"),
         ("the window is one token too wide", "visible & (distance < window)", "visible & (distance <= window)"),
         ("the window starts one token late", "tokens > window", "tokens > window + 1"),
@@ -59,8 +60,8 @@ MODEL = [
         ),
         (
             "heads are joined in reverse",
-            "mixed.to(dtype).reshape(*shape, -1).transpose(1, 2)",
-            "mixed.to(dtype).reshape(*shape, -1).flip(1).transpose(1, 2)",
+            "mixed.transpose(1, 2).flatten(2)",
+            "mixed.flip(1).transpose(1, 2).flatten(2)",
         ),
         ("the latent is not normalized", "self.kv_norm(latent)[:, None]", "latent[:, None]"),
         ("the query latent is not normalized", "self.q_norm(self.q_down(x))", "self.q_down(x)"),
@@ -191,7 +192,7 @@ MODEL = [
         "model/test_norm_ffn.py model/test_decoder.py model/test_options.py",
         ("a plain norm has a weight", "config.norm_weight and not plain", "config.norm_weight"),
         ("RMSNorm and LayerNorm change places", 'self.kind == "layernorm"', 'self.kind != "layernorm"'),
-        ("Gemma's offset is dropped", "1 + self.weight.to(wide)", "self.weight.to(wide)"),
+        ("Gemma's offset is dropped", "1 + weight.to(wide)", "weight.to(wide)"),
         ("the norm's bias is dropped", "return x if bias is None else x + bias", "return x"),
         (
             "the norm's own epsilon is not used",

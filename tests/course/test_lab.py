@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from slmkit import ModelConfig, TrainingConfig
 from slmkit.course import lab as lab_module
 from slmkit.course import machine
 from slmkit.course.lab import LabError, card, duration, start
+from slmkit.training.sweep import Arm
 
 TABLE = {
     "smoke": {"steps": 1, "seeds": (5,)},
@@ -40,6 +42,24 @@ def test_the_profile_comes_from_the_environment_and_is_cpu_by_default(monkeypatc
     assert start("42", TABLE).steps == 1
     assert lab_module.current().profile == "smoke"
     assert "no run of this lab in this profile is known" in capsys.readouterr().out
+
+
+def test_what_sweeps_read_back_is_counted_once_and_only_if_an_earlier_lab_trained_it():
+    training = TrainingConfig(steps=3, batch_size=2, context=16, learning_rate=1e-2, compile=False, evaluate_tokens=64)
+    arms = {
+        "one": Arm(
+            ModelConfig(vocab_size=280, d_model=16, n_layers=1, n_heads=2, max_context=16), training, "tinyworld"
+        )
+    }
+    first = start("42", TABLE)
+    assert first.tuned(arms, (1.0,), (0,)) == arms
+    first.tuned(arms, (0.5, 1.0), (0,))
+    table = first.sweep(arms, (0, 1))
+    assert first.kept_s == 0
+    again = start("42", TABLE)
+    again.sweep(arms, (0, 1))
+    again.sweep(arms, (0, 1))
+    assert again.kept_s == pytest.approx(table.cpu_s.sum())
 
 
 def test_one_thread_and_the_first_seed():

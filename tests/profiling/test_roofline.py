@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from slmkit import ModelConfig, count_parameters
-from slmkit.profiling import Cost, Peaks, decode_cost, measure_peaks, predict_latency, prefill_cost, roofline
+from slmkit.profiling import (
+    Cost,
+    Peaks,
+    decode_cost,
+    measure_peaks,
+    order_agreement,
+    predict_latency,
+    prefill_cost,
+    roofline,
+)
 from slmkit.profiling.roofline import default_array_bytes, gemm_flops, last_level_cache, read_bandwidth, weights_read
 from slmkit.profiling.timing import Timing
 
@@ -115,3 +124,20 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="no GPU"):
         measure_peaks("cuda")
+
+
+def test_the_order_of_times_is_compared_where_the_prediction_tells_them_apart():
+    predicted = {"a": 1.0, "b": 1.04, "c": 2.0, "d": 3.0}
+    held = order_agreement(predicted, {"a": 5.0, "b": 4.0, "c": 9.0, "d": 8.0})
+    assert (held.pairs, held.held) == (5, 4)  # a and b are too close for a statement
+    assert held.share == 0.8
+    assert held.exceptions == ["d was to take 1.50 times as long as c, took 0.89"]
+    assert "4 of 5 pairs in the predicted order (80%)" in str(held)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "message"), [({"a": 1.0}, "measured are a, b"), ({"a": 1.0, "b": 1.01}, "no two predicted times")]
+)
+def test_an_order_that_cannot_be_compared_is_refused(predicted, message):
+    with pytest.raises(ValueError, match=message):
+        order_agreement(predicted, {"a": 1.0, "b": 2.0})
