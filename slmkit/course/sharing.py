@@ -193,6 +193,7 @@ FACTS |= {
     "sharing.block": lambda: megabytes(_block_bytes(zoo.config(SHARED))),
     "sharing.model": lambda: megabytes(2 * count_parameters(zoo.config(SHARED)).total),
     "sharing.mobillama.ffn": lambda: megabytes(_ffn_bytes("MobiLlama-0.5B")),
+    "sharing.mobillama.release": lambda: _named("MobiLlama-0.5B")["release"],
     "sharing.mobillama.layers": lambda: str(zoo.config("MobiLlama-0.5B").n_layers),
     "sharing.mobillama.held": lambda: million(count_parameters(zoo.config("MobiLlama-0.5B")).total),
     "sharing.mobillama.apart": lambda: million(count_parameters(_apart("MobiLlama-0.5B")).total),
@@ -263,6 +264,7 @@ def _later_half() -> str:
 
 
 FACTS |= {
+    "layerwise.release": lambda: _named(ELM)["release"],
     "layerwise.layers": lambda: str(zoo.config(ELM).n_layers),
     "layerwise.width": lambda: f"{zoo.config(ELM).d_model:,}",
     "layerwise.growth": _elm_growth,
