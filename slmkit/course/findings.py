@@ -157,7 +157,7 @@ def forest(made: dict) -> "Figure":
     left.axvline(0, color="black", linewidth=0.8)
     left.set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.5))
     left.set_xlabel("difference\n(bits per byte)")
-    right.set_xlabel("training time\n(times the base's)")
-    right.set_xlim(left=0)
+    right.set_xlabel("training time\n(base = 1)")
+    right.set_xlim(0, 1.1 * right.get_xlim()[1])  # room for the whole marker
     right.set_visible("cpu_s" in base)
     return figure
