@@ -57,6 +57,9 @@ def test_every_model_of_known_size_is_in_one_row_of_the_table_on_tying():
         small = [row["name"] for row in rows if row["tied_embeddings"] and len(row["params_exact"]) == 9]
         assert int(cells[0][1]) == len(small)  # nine digits: below a billion
         assert [sum(int(cell[i]) for cell in cells) for i in (0, 1)] == [known.count("yes"), len(known)]
+    pair = {row["name"]: row for row in GROUPS["then"] if row["name"] in ("Qwen1.5-0.5B", "Qwen2-0.5B")}
+    assert [row["tied_embeddings"] for row in pair.values()] == ["yes", "yes"]
+    assert int(pair["Qwen2-0.5B"]["d_ff"]) > int(pair["Qwen1.5-0.5B"]["d_ff"])
     assert FACTS["tied.matrix.Qwen2-0.5B"]() == f"{151_936 * 896 / 1e6:.0f} million"
 
 
