@@ -257,7 +257,7 @@ made = record("C29a", max(map(len, users.values())), unit="organisations", note=
 
 # %% [markdown]
 # A report that holds one thing equal answers one question. At equal parameters the shared model has more FLOPs, at
-# equal depth fewer parameters, at equal compute fewer tokens. Ask which is scarce: memory, time on the device, training.
+# equal depth fewer parameters, at equal compute fewer tokens. Ask what is scarce: memory, device time, training.
 #
 # ## Further exercise: nonlinearity compensation
 #
