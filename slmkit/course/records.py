@@ -1,18 +1,13 @@
 """Measurements of the survey's claims: each a JSON file that says what was measured, where, and what follows.
 
-A lab's run writes into `build/records/<profile>/`. `python -m slmkit.course.records promote --profile full` copies
-records to `book/records/`, which is committed and which the book quotes. A smoke run is never promoted, nor a
-record without a verdict.
+A lab's run writes into `build/records/<profile>/`; promote.py copies from there what the book shall quote.
 """
 
-import argparse
 import difflib
 import json
 import math
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -84,30 +79,6 @@ def in_words(made: dict) -> str:
     return "\n".join(lines + ([made["note"]] if made["note"] else []))
 
 
-def promote(profile: str, names: Sequence[str] = ()) -> list[str]:
-    """Copies records and findings of a cpu or full run into book/records; all, or those named. Returns their names.
-
-    Those of a cpu run never take the place of a full one's.
-    """
-    if profile not in ("cpu", "full"):
-        raise RecordError(f"records of profile {profile!r} stay out of the book; promote cpu or full")
-    source, target = build_folder() / "records" / profile, root() / "book" / "records"
-    found = {path.stem: path for path in sorted((*source.glob("*.json"), *source.glob("findings/*.json")))}
-    if missing := [name for name in names if name not in found]:
-        raise RecordError(f"there is no {profile} record of {missing[0]} under {source}; run its lab in that profile")
-    moved = []
-    for name in names or found:
-        kept = target / found[name].relative_to(source)
-        if json.loads(found[name].read_text()).get("verdict") == TOO_FEW:
-            continue
-        if profile == "cpu" and kept.exists() and json.loads(kept.read_text())["profile"] == "full":
-            continue
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found[name], kept)
-        moved.append(name)
-    return moved
-
-
 # -- the parts of record ---------------------------------------------------------------------------------------------
 
 
@@ -177,24 +148,3 @@ def write(path: Path, made: dict):
     part = path.with_suffix(".part")
     part.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, path)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m slmkit.course.records", description=promote.__doc__.splitlines()[0]
-    )
-    parser.add_argument("action", choices=["promote"])
-    parser.add_argument("names", nargs="*", help="such as C79 or 05-ffn; default all of the profile")
-    parser.add_argument("--profile", default="full", choices=["cpu", "full"])
-    options = parser.parse_args(arguments)
-    try:
-        moved = promote(options.profile, options.names)
-    except RecordError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{len(moved)} record(s) copied to book/records: {', '.join(moved) or 'none'}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

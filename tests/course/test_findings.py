@@ -7,9 +7,11 @@ import pytest
 
 from slmkit.course import findings, records
 from slmkit.course import lab as lab_module
+from slmkit.course import promote as promotion
 from slmkit.course.findings import BASE, BETTER, FEW, WORSE, comparison, finding
 from slmkit.course.lab import Lab
-from slmkit.course.records import RecordError, promote
+from slmkit.course.promote import promote
+from slmkit.course.records import RecordError
 from slmkit.survey.verdicts import UNCLEAR
 
 # The seeds differ far more than the arms: only the pairing shows an effect.
@@ -19,7 +21,7 @@ RUNS = {"base": [1.0, 2.0, 3.0], "good": [0.9, 1.91, 2.9], "bad": [1.2, 2.2, 3.2
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A clone of its own, with the lab "99" running in the cpu profile."""
-    for module in (records, findings):
+    for module in (records, promotion, findings):
         monkeypatch.setattr(module, "root", lambda: tmp_path)
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(lab_module, "_current", Lab("99", "cpu", "cpu", {"seeds": (0, 1, 2)}))

@@ -6,8 +6,10 @@ import math
 import pytest
 
 from slmkit.course import lab as lab_module
+from slmkit.course import promote as promotion
 from slmkit.course import records
 from slmkit.course.lab import Lab
+from slmkit.course.promote import main, promote
 from slmkit.course.records import RecordError, record
 from slmkit.survey import tables, verdicts
 from slmkit.survey.verdicts import REPRODUCED
@@ -28,7 +30,7 @@ CLAIMS = [
 def here(tmp_path, monkeypatch):
     """A clone of its own, with the lab "99" running in the cpu profile."""
     monkeypatch.setattr(records, "rows", lambda table: CLAIMS)
-    for module in (records, tables):
+    for module in (records, promotion, tables):
         monkeypatch.setattr(module, "root", lambda: tmp_path)
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
     running = Lab("99", "cpu", "cpu", {"seeds": (0, 1, 2)})
@@ -94,7 +96,7 @@ def test_a_smoke_run_gives_no_verdict_and_is_not_promoted(here, monkeypatch):
     assert record("T1", [-1.0])["verdict"] == records.NO_VERDICT
     assert tables.known_records() == {}
     with pytest.raises(RecordError, match="stay out of the book"):
-        records.promote("smoke")
+        promote("smoke")
     assert not (here / "book").exists()
 
 
@@ -102,25 +104,34 @@ def test_two_seeds_are_kept_without_a_verdict_and_stay_out_of_the_book(here):
     made = record("T1", [-5.0, -5.1])
     assert made["verdict"] == records.TOO_FEW
     assert made["values"] == [-5.0, -5.1]
-    assert records.promote("cpu") == []
+    assert promote("cpu") == []
     assert record("T1", [-5.0, -5.1, -5.2])["verdict"] != records.TOO_FEW
 
 
 def test_promotion_never_puts_a_cpu_record_in_the_place_of_a_full_one(here, monkeypatch):
     record("T1", [-1, -2, -3])
     record("S1", 57)
-    assert records.promote("cpu") == ["S1", "T1"]
+    assert promote("cpu") == ["S1", "T1"]
     monkeypatch.setattr(lab_module, "_current", Lab("99", "full", "cpu", {"seeds": (0, 1, 2)}))
     record("T1", [-4, -5, -6])
-    assert records.promote("full", ["T1"]) == ["T1"]
-    assert records.promote("cpu") == ["S1"]
+    assert promote("full", ["T1"]) == ["T1"]
+    assert promote("cpu") == ["S1"]
     assert tables.known_records()["T1"]["values"] == [-4, -5, -6]
     with pytest.raises(RecordError, match="no full record of N1"):
-        records.promote("full", ["N1"])
+        promote("full", ["N1"])
 
 
 def test_the_command_refuses_a_smoke_run(capsys):
     with pytest.raises(SystemExit) as stopped:
-        records.main(["promote", "--profile", "smoke"])
+        main(["--profile", "smoke"])
     assert stopped.value.code == 2
     assert "invalid choice: 'smoke'" in capsys.readouterr().err
+
+
+def test_the_command_takes_names_behind_the_profile(here, capsys):
+    record("T1", [-1, -2, -3])
+    record("S1", 57)
+    assert main(["--profile", "cpu", "T1"]) == 0
+    assert "1 copied to book/records: T1" in capsys.readouterr().out
+    assert main(["--profile", "cpu", "T2"]) == 2
+    assert "there is no cpu record of T2" in capsys.readouterr().err
