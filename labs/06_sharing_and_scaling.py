@@ -251,8 +251,8 @@ bits = tables["parameters"].pivot(index="seed", columns="arm", values="bits_per_
 innovations = ["ffn_all", "block_pairs", "scaled up"]
 told = f"the mean over {', '.join(innovations)} in each seed; not held equal: FLOPs"
 made = record("C29", bits[innovations].mean(axis=1), against=bits.plain, unit="bits per byte", note=told)
-kinds_of, listed = ("sharing", "layerwise_scaling"), models[models.in_v3_table == "yes"].fillna("-")
-users = {kind: set(listed.organisation[~listed[kind].isin(["-", "no"])]) for kind in kinds_of}
+kinds_of, listed = ("sharing", "layerwise_scaling"), models[models.in_v3_table == "yes"]
+users = {kind: set(listed.organisation[~listed[kind].fillna("-").isin(["-", "no"])]) for kind in kinds_of}
 made = record("C29a", max(map(len, users.values())), unit="organisations", note=f"in the table: {users}")
 
 # %% [markdown]
