@@ -89,16 +89,15 @@ for _name in CLASSES:
     FACTS[f"vocabulary.{_name}.first"] = partial(_first, _name)
     for _group in GROUPS:
         FACTS[f"vocabulary.{_name}.{_group}"] = lambda which=(_name, _group): str(len(_users(*which)))
-for _name in ("Bloom-560M", "Gemma-3-270M", "SmolLM2-360M", "SmolLM2-1.7B", "OpenELM-3B", "Qwen2-0.5B"):
-    FACTS |= {f"vocabulary.share.{_name}": lambda name=_name: percent(embedding_share(_named(name))),
-              f"vocabulary.head.{_name}": partial(_head_share, _name)}  # fmt: skip
-for _name in ("Bloom-560M", "OpenELM-1.1B", "Qwen2-0.5B"):
-    FACTS |= {f"vocabulary.logits.{_name}": lambda name=_name: f"{memory.logits_mb(name):.0f} MiB",
-              f"vocabulary.buffer.{_name}": lambda name=_name: f"{memory.parts()[name, 'compute buffer']:.0f} MiB",
-              f"vocabulary.buffer_share.{_name}": partial(_part_of_memory, _name)}  # fmt: skip
+for _name in ("Gemma-3-270M", "OpenELM-3B"):
+    FACTS[f"vocabulary.share.{_name}"] = lambda name=_name: percent(embedding_share(_named(name)))
+for _name in ("Gemma-3-270M", "Bloom-560M", "SmolLM2-1.7B"):
+    FACTS[f"vocabulary.head.{_name}"] = partial(_head_share, _name)
 FACTS |= {
     "vocabulary.share.below_half": lambda: _median_share(0, 5e8),
     "vocabulary.share.above_two": lambda: _median_share(2e9, 1e10),
+    "vocabulary.logits.Bloom-560M": lambda: f"{memory.logits_mb('Bloom-560M'):.0f} MiB",
+    "vocabulary.buffer_share.Bloom-560M": partial(_part_of_memory, "Bloom-560M"),
     "vocabulary.batch": lambda: str(memory.UBATCH),
     "vocabulary.trained": lambda: f"{TRAINED:,}",
     "vocabulary.training": lambda: f"{4 * TRAINED * zoo.config('Qwen3-0.6B').vocab_size / 1e9:.1f} GB",
@@ -123,11 +122,11 @@ for _group in GROUPS:
     FACTS |= {f"tied.{_group}.below": partial(_tied, _group, 0, 1e9),
               f"tied.{_group}.middle": partial(_tied, _group, 1e9, 2e9),
               f"tied.{_group}.above": partial(_tied, _group, 2e9, 1e10)}  # fmt: skip
+FACTS["tied.matrix.Qwen2-0.5B"] = lambda: million(_tied_matrix("Qwen2-0.5B"))
 for _name in ("Qwen2-0.5B", "SmolLM2-1.7B"):
-    FACTS |= {
-        f"tied.matrix.{_name}": lambda name=_name: million(_tied_matrix(name)),
-        f"tied.more.{_name}": lambda name=_name: percent(_tied_matrix(name) / count_parameters(zoo.config(name)).total),
-    }
+    FACTS[f"tied.more.{_name}"] = lambda name=_name: percent(
+        _tied_matrix(name) / count_parameters(zoo.config(name)).total
+    )
 
 
 # -- sharing between layers --------------------------------------------------------------------------------------------
@@ -168,16 +167,6 @@ def _ffn_bytes(name: str) -> int:
     return 2 * count_parameters(zoo.config(name)).ffn
 
 
-def _uses(name: str) -> str:
-    """How often a token uses a weight that the model holds, on average."""
-    config = zoo.config(name)
-    return f"{passed(config) / count_parameters(config).total:.1f}"
-
-
-def _apart(name: str) -> ModelConfig:
-    return replace(zoo.config(name), sharing="none")
-
-
 SIZES = {
     "held": lambda config: million(count_parameters(config).total),
     "passed": lambda config: million(passed(config)),
@@ -191,14 +180,11 @@ for _name in variants():
 FACTS |= {
     "sharing.context": lambda: f"{CONTEXT:,}",
     "sharing.block": lambda: megabytes(_block_bytes(zoo.config(SHARED))),
-    "sharing.model": lambda: megabytes(2 * count_parameters(zoo.config(SHARED)).total),
     "sharing.mobillama.ffn": lambda: megabytes(_ffn_bytes("MobiLlama-0.5B")),
     "sharing.mobillama.release": lambda: _named("MobiLlama-0.5B")["release"],
     "sharing.mobillama.layers": lambda: str(zoo.config("MobiLlama-0.5B").n_layers),
     "sharing.mobillama.held": lambda: million(count_parameters(zoo.config("MobiLlama-0.5B")).total),
-    "sharing.mobillama.apart": lambda: million(count_parameters(_apart("MobiLlama-0.5B")).total),
     "sharing.mobillama.passed": lambda: million(passed(zoo.config("MobiLlama-0.5B"))),
-    "sharing.mobillama.ratio": lambda: _uses("MobiLlama-0.5B"),
 }
 
 
@@ -266,7 +252,6 @@ def _later_half() -> str:
 FACTS |= {
     "layerwise.release": lambda: _named(ELM)["release"],
     "layerwise.layers": lambda: str(zoo.config(ELM).n_layers),
-    "layerwise.width": lambda: f"{zoo.config(ELM).d_model:,}",
     "layerwise.growth": _elm_growth,
     "layerwise.later_half": _later_half,
     "layerwise.parameters": lambda: million(count_parameters(zoo.config(ELM)).total),
