@@ -242,8 +242,8 @@ for name, (against, _) in comparisons.items():
     time = rows.groupby("arm").cpu_s.mean() / rows.cpu_s[rows.arm == against].mean()
     for arm, mean, low, high, _ in paired(rows, against).itertuples():
         drawn.append((f"{name[3:]}: {arm}", low, mean, high, time[arm]))
-recipe, block = (rows.bits_per_byte[rows.arm == arm] for arm in ("recipe", "GPT-2 block"))
-made = record("C28a", recipe, against=block, unit="bits per byte")
+bits = dict(list(rows.groupby("arm").bits_per_byte))
+made = record("C28a", bits["recipe"], against=bits["GPT-2 block"], unit="bits per byte")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with a row for each trained arm, grouped as in the tables above. Left, its difference in bits per byte to the group's base with the 95% interval, and a line at zero. Right, the processor time of its training in multiples of the base's."}}
 figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(7.2, 1.2 + 0.24 * len(drawn)), width_ratios=(2, 1))
@@ -251,9 +251,9 @@ names, low, mean, high, time = zip(*drawn)
 left.axvline(0, color="black", linewidth=0.8)
 left.hlines(names, low, high)
 left.plot(mean, names, "o")
-left.set(xlim=(-0.3, 0.3), ylim=(len(names) - 0.5, -0.5), xlabel="difference (bits per byte)")
+left.set(ylim=(len(names) - 0.5, -0.5), xlabel="difference to the base\n(bits per byte)")
 right.plot(time, names, "s", color="#D55E00")
-right.set(xlim=(0, None), xlabel="training time (× base)")
+right.set(xlim=(0, 1.1 * max(time)), xlabel="training time\n(times the base's)")
 plt.show()
 
 # %% [markdown]
