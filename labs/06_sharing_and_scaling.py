@@ -192,8 +192,8 @@ def variants(plain):
     return {"parameters": shared | uneven, "depth": {"plain": plain} | narrow, "compute": shared, "tying": tying}
 
 
-training = slmkit.TrainingConfig(lab.steps, context=64, learning_rate=1.2e-2, evaluate_tokens=16384)
-order, tuned, tables = "tokens, their order, schedule", {}, {}
+order, read, tuned, tables = "tokens, their order, schedule", min(16384, 1024 * lab.steps), {}, {}
+training = slmkit.TrainingConfig(lab.steps, context=64, learning_rate=1.2e-2, evaluate_tokens=read)
 equals = {"parameters": f"unique parameters, width, {order}", "depth": f"depth, all widths, FLOPs, {order}",
           "compute": "unique parameters, width, training FLOPs", "tying": f"parameters, width, {order}"}  # fmt: skip
 flops = partial(slmkit.flops_per_token, context=64, phase="training")
