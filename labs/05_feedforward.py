@@ -38,7 +38,7 @@ few = {"gated": ("silu",), "activations": ("silu", "relu", "gelu_tanh"), "placem
 lab = start("05", profiles={
     "smoke": few | {"corpus": "tinyworld", "vocab": 512, "d_model": 32, "layers": 1, "steps": 6, "factors": (1.0,),
                     "ratios": (8,), "depths": (2,), "wide": 128, "prompt": 32, "repeats": 3, "seeds": (0, 1)},
-    "cpu": few | {"corpus": "speeches", "vocab": 1024, "d_model": 64, "layers": 2, "steps": 140, "factors": (1.0,),
+    "cpu": few | {"corpus": "speeches", "vocab": 1024, "d_model": 64, "layers": 2, "steps": 110, "factors": (1.0,),
                   "ratios": (1, 8), "depths": (1, 4), "wide": 512, "prompt": 128, "repeats": 7, "seeds": (0, 1, 2)},
     "full": {"corpus": "speeches", "vocab": 1024, "d_model": 64, "layers": 4, "steps": 400, "factors": (0.5, 1.0, 2.0),
              "gated": ("silu", "gelu", "relu"), "activations": ("silu", "relu", "gelu_tanh", "gelu", "relu2"),
