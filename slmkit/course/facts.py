@@ -57,8 +57,9 @@ def _decided(claim: str, part: str) -> str:
 
 RECORDED = {  # what a page may quote of a committed record; the size is the effect without its sign
     "size": lambda made: digits(abs(made["effect"])),
-    "interval": lambda made: bounds(*made["interval"]),
+    "interval": lambda made: bounds(*made["interval"]) if made["interval"] else "exact",
     "seeds": lambda made: str(made["seeds_used"]),
+    "verdict": lambda made: made["verdict"],
     "note": lambda made: made["note"],
 }
 
