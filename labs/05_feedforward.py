@@ -202,7 +202,7 @@ finding("05-time", f"µs for {lab.prompt} tokens, {lab.wide} wide, inside 4 time
 #
 # The base: grouped attention, gated SiLU at ratio 3, RMSNorm before each branch, rotary positions, a head of its own.
 # Each arm changes what its name says, and its inner width keeps the parameters equal. `full` tunes each rate. The
-# recipe meets a block as in GPT-2, and that with rotary positions too, which are not part of the recipe: that is judged.
+# recipe meets a block as in GPT-2, and, to be judged, that block with rotary positions: the recipe names no positions.
 
 # %%
 # fmt: off
