@@ -64,8 +64,10 @@ RECORDED = {  # what a page may quote of a committed record; the size is the eff
 }
 
 
-def _recorded(path: Path, part: str) -> str:
-    return RECORDED[part](json.loads(path.read_text(encoding="utf-8")))
+def _recorded(path: Path) -> dict[str, Callable[[], str]]:
+    made = json.loads(path.read_text(encoding="utf-8"))
+    return {f"record.{path.stem}.{part}": partial(say, made) for part, say in RECORDED.items()
+            if part != "note" or made["note"]}  # fmt: skip
 
 
 def _recipe(part: str) -> str:
@@ -115,6 +117,6 @@ FACTS |= {f"claim.{row['id']}.survey": partial(_claim, row["id"], "survey_value"
 for _id in evidence.DECIDED:
     for _part in ("value", "interval", "verdict"):
         FACTS[f"claim.{_id}.{_part}"] = partial(_decided, _id, _part)
-FACTS |= {f"record.{path.stem}.{part}": partial(_recorded, path, part)
-          for path in (root() / "book" / "records").glob("*.json") for part in RECORDED}  # fmt: skip
+for _path in (root() / "book" / "records").glob("*.json"):
+    FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()

@@ -107,24 +107,30 @@ SHOWN = ("parameters", "bits", "difference", "interval", "cpu_s", "finding")
 
 
 def facts() -> dict[str, Callable[[], str]]:
-    """The names that the prose may use, for every committed finding."""
+    """The names that the prose may use, for every committed finding; what an arm does not have has no name."""
     found = {}
     for name, made in kept().items():
         if "arms" not in made:
-            found |= {f"finding.{name}.{key}": partial(_said, value) for key, value in made["values"].items()}
+            numbers = {key: value for key, value in made["values"].items() if not _texts(value)}
+            found |= {f"finding.{name}.{key}": partial(_said, value) for key, value in numbers.items()}
             continue
         found |= {f"comparison.{name}.seeds": partial(str, len(made["seeds"])),
                   f"comparison.{name}.equal": partial(str, made["equal"])}  # fmt: skip
         for arm, measured in made["arms"].items():
-            found |= {f"comparison.{name}.{arm}.{key}": partial(say, measured) for key, say in QUOTED.items()}
+            told = {key: say(measured) for key, say in QUOTED.items()}
+            found |= {f"comparison.{name}.{arm}.{key}": partial(str, text) for key, text in told.items() if text}
     return found
 
 
+def _texts(value) -> bool:
+    return isinstance(value, list) and not all(isinstance(one, (int, float)) for one in value)
+
+
 def _said(value) -> str:
-    if isinstance(value, list) and value and all(isinstance(one, (int, float)) for one in value):
-        value = fmean(value)
+    if _texts(value):
+        return "".join(f"\n  {one}" for one in value)
     if isinstance(value, list):
-        return "".join(f"\n  {one}" for one in value) or "none"
+        value = fmean(value) if value else "none"
     return digits(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -9,6 +9,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from slmkit.course import ledger
 from slmkit.paths import root
+from slmkit.survey import tables
 from slmkit.survey.tables import rows
 from slmkit.survey.verdicts import OPEN, OWN_DATA, VERDICTS
 
@@ -41,6 +42,7 @@ labs/00_x
 @pytest.fixture
 def no_records(tmp_path, monkeypatch):
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path))
+    monkeypatch.setattr(tables, "root", lambda: tmp_path)
 
 
 @pytest.fixture(scope="module")
