@@ -20,7 +20,7 @@ closing() { grep -ahE '^=+ .*(passed|failed|error|skipped).* in [0-9.]+s' "build
 export OMP_NUM_THREADS=1
 suite labs $run slmkit.course.build --profile smoke --nbmake
 suite unit $run pytest -n 2 tests --ignore tests/site
-suite site env SLMKIT_PROFILE=smoke bash -c "bash tools/site.sh _build/preview && $run pytest tests/site"
+suite site env SLMKIT_PROFILE=smoke bash -c "bash tools/site.sh _build/preview && $run pytest -n 2 tests/site"
 
 echo "== closing lines"
 for name in labs site unit; do
