@@ -162,7 +162,7 @@ def forest(made: dict) -> "Figure":
             right.plot(fmean(arm["cpu_s"]) / fmean(base["cpu_s"]), y, "s", color=orange)
     left.axvline(0, color="black", linewidth=0.8)
     left.set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.5))
-    left.locator_params(axis="x", nbins=4)
+    left.locator_params(axis="x", nbins=4, steps=(1, 2, 5, 10))  # no thousandths, whose labels would touch
     left.set_xlabel("difference\n(bits per byte)")
     right.set_xlabel("training time\n(base = 1)")
     right.set_xlim(0, 1.1 * right.get_xlim()[1])  # room for the whole marker
