@@ -6,6 +6,7 @@ A packed file is a safetensors file of one tensor, memory-mapped when read, so t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from slmkit.data.corpora import Corpus
 from slmkit.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from slmkit.data.mixing import Mixture
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,20 @@ class TokenRow:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def content(self) -> tuple[Tensor, ...]:
+        """All that a batch depends on beside its seed and step; see training/kept.py."""
+        return (self.tokens,)
+
+    def batches(self, batch_size: int, context: int, seed: int = 0) -> "Batches":
+        return Batches(self, batch_size, context, seed)
+
 
 @dataclass(frozen=True)
 class TokenData:
-    """What `slmkit.train` takes: tokens to train on and tokens held out."""
+    """What `slmkit.train` takes: tokens to train on, a row or a mixture of rows (mixing.py), and tokens held out."""
 
-    train: TokenRow
+    train: "TokenRow | Mixture"
     held_out: TokenRow
 
 

@@ -12,7 +12,7 @@ from slmkit.paths import build_folder
 from slmkit.training.checkpoint import RUNTIME_FIELDS
 from slmkit.training.config import TrainingConfig
 
-CODE = ("config.py", "model/*.py", "data/packing.py", "training/*.py", "evaluation/bits.py")
+CODE = ("config.py", "model/*.py", "data/packing.py", "data/mixing.py", "training/*.py", "evaluation/bits.py")
 
 
 def run_folder(model: Decoder, data: TokenData, config: TrainingConfig) -> Path:
@@ -23,7 +23,7 @@ def run_folder(model: Decoder, data: TokenData, config: TrainingConfig) -> Path:
     training = {name: value for name, value in config.to_dict().items() if name not in RUNTIME_FIELDS}
     circumstances = [torch.__version__, str(model.embedding.weight.device), torch.get_num_threads()]
     digest = hashlib.sha256(json.dumps([model.config.to_dict(), training, circumstances]).encode())
-    for tensor in (*model.parameters(), data.train.tokens, data.held_out.tokens):
+    for tensor in (*model.parameters(), *data.train.content, data.held_out.tokens):
         digest.update(tensor.detach().cpu().numpy().tobytes())
     package = Path(__file__).resolve().parents[1]
     for path in sorted(path for pattern in CODE for path in package.glob(pattern)):

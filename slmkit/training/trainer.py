@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from slmkit.data.packing import Batches, TokenData
+from slmkit.data.packing import TokenData
 from slmkit.evaluation.bits import bits_per_byte
 from slmkit.model.counting import flops_per_token
 from slmkit.model.decoder import Decoder
@@ -43,7 +43,7 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
     _check(model, data, config, folder)
     team = Processes.join(model, config)
     folder = Path(folder) if folder is not None else None
-    batches = Batches(data.train, config.batch_size, config.context, config.seed)
+    batches = data.train.batches(config.batch_size, config.context, config.seed)
     owners = optimizers(model, config)
     done = checkpoint.resume(folder, model, owners, config) if folder else 0
     team.wait()  # nobody writes before everybody has read
@@ -70,7 +70,7 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
     return history
 
 
-def _step(loss_of, owners: list, batches: Batches, config: TrainingConfig, step: int, team: Processes):
+def _step(loss_of, owners: list, batches: Callable, config: TrainingConfig, step: int, team: Processes):
     """Gradient over all rows of the batch, clipping, update; returns (loss in nats a token, gradient norm)."""
     groups = [group for owner in owners for group in owner.param_groups]
     parameters = [p for group in groups for p in group["params"]]
