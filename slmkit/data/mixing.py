@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from slmkit.data.packing import Batches, TokenRow
 
 UNIT = 2**32  # weights are whole multiples of 1/UNIT, so that counting is exact however many rows were drawn
+NONE = MappingProxyType({})
 APART = 1_000_003  # between the seeds of two sources, which shall not be read in the same order
 
 
@@ -55,14 +57,16 @@ class MixedBatches:
     number of sources (evenly spread as the pixels of Bresenham's line are); the seed moves where its turns fall.
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, context: int, seed: int = 0):
+    def __init__(self, mixture: Mixture, batch_size: int, context: int, seed: int = 0, earlier: Mapping = NONE):
+        """`earlier`: how many rows of a source an earlier stage of the run has had (see training/stages.py)."""
         if batch_size < 1:
             raise ValueError(f"batch_size = {batch_size} must be at least 1")
         self.batch_size, self.context = batch_size, context
+        seeds = {name: seed + APART * i for i, name in enumerate(mixture.sources)}
         drawn = {name: source for name, source in mixture.sources.items() if source[1] > 0}
-        rows = enumerate((name, row) for name, (row, _) in drawn.items())
-        self.sources = [_windows(name, row, context, seed + APART * i) for i, (name, row) in rows]
+        self.sources = [_windows(name, row, context, seeds[name]) for name, (row, _) in drawn.items()]
         self.names = list(drawn)
+        self._earlier = [earlier.get(name, 0) for name in drawn]
         left = np.cumsum([weight for _, weight in drawn.values()][::-1])[::-1].tolist()
         # Of the rows that the sources before it leave, a source takes this share; the last takes all.
         self._shares = [round(UNIT * weight / rest) for (_, weight), rest in zip(drawn.values(), left)][:-1]
@@ -72,18 +76,20 @@ class MixedBatches:
         """Inputs and targets of `step` (from 0), each [batch_size, context], int64; `part` selects rows."""
         first = step * self.batch_size
         drawn = [self._place(i) for i in range(first, first + self.batch_size)[part]]
-        rows = [self.sources[source](place) for source, place in drawn]
+        rows = [self.sources[source](self._earlier[source] + place) for source, place in drawn]
         return torch.cat([inputs for inputs, _ in rows]), torch.cat([targets for _, targets in rows])
 
     def proportions(self, steps: int) -> dict[str, float]:
         """The share that each source has of the rows of the first `steps` steps."""
-        rows = steps * self.batch_size
-        return {name: count / rows for name, count in zip(self.names, self._counts(rows))}
+        return {name: count / (steps * self.batch_size) for name, count in self.rows(steps).items()}
 
     def epochs(self, steps: int) -> dict[str, float]:
         """How often each source has been read after `steps` steps."""
-        counts = self._counts(steps * self.batch_size)
-        return {name: n / source.windows for name, n, source in zip(self.names, counts, self.sources)}
+        return {name: n / source.windows for (name, n), source in zip(self.rows(steps).items(), self.sources)}
+
+    def rows(self, steps: int) -> dict[str, int]:
+        """The rows that each source has of the first `steps` steps."""
+        return dict(zip(self.names, self._counts(steps * self.batch_size)))
 
     def _counts(self, rows: int) -> list[int]:
         """How many of the first `rows` rows each source has."""

@@ -19,6 +19,7 @@ from slmkit.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from slmkit.data.mixing import Mixture
+    from slmkit.training.stages import Staged
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,12 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class TokenData:
-    """What `slmkit.train` takes: tokens to train on, a row or a mixture of rows (mixing.py), and tokens held out."""
+    """What `slmkit.train` takes: tokens to train on, and tokens held out.
 
-    train: "TokenRow | Mixture"
+    Those to train on are a row, a mixture of rows (mixing.py), or a mixture that changes (training/stages.py).
+    """
+
+    train: "TokenRow | Mixture | Staged"
     held_out: TokenRow
 
 

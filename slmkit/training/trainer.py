@@ -171,5 +171,7 @@ def _check(model: Decoder, data: TokenData, config: TrainingConfig, folder):
                 f"the tokens come from a vocabulary of {row.vocab_size}, the model knows {model.config.vocab_size}; "
                 "build the model with the tokenizer's vocab_size"
             )
+    if (steps := getattr(data.train, "steps", config.steps)) != config.steps:
+        raise ValueError(f"the stages have {steps} steps together, the run has {config.steps}; make the two equal")
     if config.checkpoint_every and folder is None:
         raise ValueError("checkpoint_every needs a folder to write to: train(…, folder=…)")
