@@ -1,6 +1,8 @@
 """What the survey's tables say: each value worked out again from the printed numbers, by hand or in another way."""
 
+import math
 import random
+import statistics
 
 import pytest
 from hypothesis import given
@@ -29,8 +31,9 @@ from slmkit.survey.tables import rows
 BY_HAND = {
     "C14": 100 * 36 / 59, "C14a": 100 * 20 / 59, "C14b": 100 * (7 - 3) / 11, "C15a": 100 * 37 / 62,
     "C18": 100 * 33 / 62, "C20": 100 * 36 / 62, "C22": 100 * 42 / 62, "C23": 100 * (1 - 18 / 33), "C24": 100 * 4 / 7,
-    "C31": 100 * 11 / 16, "C31a": 100 * 8 / 36, "C36a": 12 / 7, "C47": 16, "C50": 55.23 - 37.15, "C51": 50.14,
-    "C51a": 58.75, "C55": 1, "C55a": 67.55 - 66.82, "C61": 100 * (0.5589 - 0.5231), "C61a": 100 * (0.4189 - 0.4411),
+    "C31": 100 * 11 / 16, "C31a": 100 * 8 / 36, "C34": 100 * 11 / 12, "C36a": 12 / 7, "C47": 16, "C50": 55.23 - 37.15,
+    "C51": 50.14, "C51a": 58.75, "C55": 1, "C55a": 67.55 - 66.82,
+    "C61": 100 * (0.5589 - 0.5231), "C61a": 100 * (0.4189 - 0.4411),
     "C71": 52.76 - 54.94, "C72": 54.94 / 37.42, "C73a": 100 * (184 / 141 - 1), "C73b": 100 * (1 - 68.38 / 83.86),
     "C75a": 100 * (1 - 20.36 / 23.09), "C76": 2513.2, "C76a": 275, "C76c": 100 * (1 - 2161.5 / 2508.8),
     "C78a": 100 * (1 - 37.42 / 54.94), "C82b": 93.31 / 75.63, "C82c": 1, "C83c": 5,
@@ -136,6 +139,30 @@ def test_table_2_is_the_mean_of_the_two_averages():
     assert [name for name in off if not name.startswith("OPT-125M (first")] == []
 
 
+def test_distance_from_the_closed_models_line():
+    """DCLM-1B and the three SmolLM against the closed base models of 2024, with least squares by hand."""
+    recent = [row for row in rows("models") if row["release"] >= "2024" and row["checkpoint_type"] == "base"]
+    names = {row["name"]: math.log(float(row["params_exact"] or "nan")) for row in recent}
+    closed = [(names[row["name"]], found) for row in recent
+              if row["pretraining_datasets"] == "closed" and (found := mean_of_two(row["name"]))]  # fmt: skip
+    assert len(closed) == 19
+    x, y = (statistics.fmean(column) for column in zip(*closed))
+    slope = sum((a - x) * (b - y) for a, b in closed) / sum((a - x) ** 2 for a, _ in closed)
+    spread = statistics.fmean((b - y - slope * (a - x)) ** 2 for a, b in closed) ** 0.5
+    filtered = [row for row in rows("models") if row["name"].startswith(("SmolLM-", "DCLM"))]
+    away = [mean_of_two(row["name"]) - y - slope * (names[row["name"]] - x) for row in filtered]
+    assert len(away) == 4
+    found = decide("C39b").estimate
+    assert found.value == pytest.approx(statistics.fmean(away) / spread)
+    assert found.low < min(0, found.value)
+    assert found.high > found.value
+
+
+def mean_of_two(name: str) -> float | None:
+    found = model_scores().get(name)
+    return found and (found["commonsense reasoning"] + found["problem solving"]) / 2
+
+
 def test_every_task_has_23_curves():
     tasks = {task for _, task in curves()}
     assert len(tasks) == 9
@@ -194,6 +221,14 @@ def test_the_bootstrap_covers_the_truth_and_repeats_itself():
 def test_the_bootstrap_keeps_rows_together():
     found = bootstrap(correlation, range(12), range(0, 24, 2))
     assert found == pytest.approx(Estimate(1, 1, 1))
+
+
+def test_the_bootstrap_within_groups_keeps_their_sizes():
+    groups = [0] * 3 + [1] * 5
+    found = bootstrap(lambda group, value: float((group == 1).sum()), groups, range(8), within=True)
+    assert found == Estimate(5, 5, 5)
+    means = bootstrap(lambda group, value: float(value[group == 0].mean()), groups, range(8), within=True)
+    assert 0 <= means.low < 1 < means.high <= 2, "rows of the other group do not come in"
 
 
 def test_difference_and_student():

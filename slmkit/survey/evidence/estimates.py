@@ -25,17 +25,19 @@ class Estimate(NamedTuple):
         return found if isinstance(found, Estimate) else cls(*[round(float(found), 9)] * 3)
 
 
-def bootstrap(statistic: Callable[..., float], *columns: Sequence[float]) -> Estimate:
+def bootstrap(statistic: Callable[..., float], *columns: Sequence[float], within: bool = False) -> Estimate:
     """`statistic` of the columns, with the 2.5 and 97.5% points over resamples of their rows (Efron 1979).
 
-    The columns are paired: row i of each belongs to one model. The seed is fixed: the same data, the same bounds.
+    The columns are paired: row i of each belongs to one model. With `within` the first column names groups, and each
+    keeps its size in every resample. The seed is fixed: the same data, the same bounds.
     """
     arrays = [np.asarray(column, float) for column in columns]
     source = np.random.default_rng(SEED)
-    size = len(arrays[0])
+    names = arrays[0] if within else np.zeros(len(arrays[0]))
+    groups = [np.flatnonzero(names == name) for name in np.unique(names)]
     found = []
     for _ in range(RESAMPLES):
-        rows = source.integers(0, size, size)
+        rows = np.concatenate([group[source.integers(0, len(group), len(group))] for group in groups])
         found.append(statistic(*(array[rows] for array in arrays)))
     low, high = np.nanpercentile(found, [2.5, 97.5])
     return Estimate(float(statistic(*arrays)), float(low), float(high))

@@ -3,8 +3,11 @@
 "Accuracy" is the mean of the commonsense and the problem-solving average, which is how Table 2 ranks its models.
 """
 
+import math
 from functools import partial
 from statistics import median
+
+import numpy as np
 
 from slmkit.survey import statistics, trends
 from slmkit.survey.evidence.architecture import model
@@ -90,6 +93,34 @@ def gain_of_filtering() -> Estimate:
     return bootstrap(gain, *zip(*points))
 
 
+def against_closed_data() -> Estimate:
+    """How far base models on model-filtered data lie above the line of the closed-data base models of 2024 over size.
+
+    The mean distance in accuracy, in standard deviations of the closed models around their line (Figures 4 and 5).
+    Models are resampled in each group.
+    """
+    base = [row for row in rows("models") if row["checkpoint_type"] == "base" and row["name"] in model_scores()]
+    closed = [row for row in base if row["pretraining_datasets"] == "closed" and row["release"].startswith("2024")]
+    filtered = [row for row in base if any(data in row["pretraining_datasets"] for data in FILTERED)]
+    points = [(kind, math.log(float(row["params_exact"])), _accuracy(row))
+              for kind, group in enumerate((closed, filtered)) for row in group]  # fmt: skip
+
+    def distance(kinds, sizes, scores):
+        line = np.polyfit(sizes[kinds == 0], scores[kinds == 0], 1)
+        away = scores - np.polyval(line, sizes)
+        return float(away[kinds == 1].mean() / away[kinds == 0].std())
+
+    return bootstrap(distance, *zip(*points), within=True)
+
+
+def with_code(year: str = "2024") -> float:
+    """Percent of a year's models on open data with a set that holds code, by what datasets.csv says of each set."""
+    coded = {row["name"] for row in rows("datasets") if "code" in row["what_it_is"] + row["filtering"]}
+    of_year = [set(row["pretraining_datasets"].split(";")) for row in statistics.listed("v3")
+               if row["release"].startswith(year) and row["pretraining_datasets"] not in ("", "closed")]  # fmt: skip
+    return 100 * sum(bool(data & coded) for data in of_year) / len(of_year)
+
+
 # -- tokens ----------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +177,7 @@ CLAIMS = {
     "C33": partial(rows_named, "OPT-125M"),
     "C33a": leaders_that_agree,
     "C33b": leaders_that_are_base_models,
+    "C34": with_code,
     "C35": lambda: median(tokens_per_parameter()),
     "C35a": trained_long,
     "C35b": size_and_tokens,
@@ -155,5 +187,6 @@ CLAIMS = {
     "C38a": lambda: accuracy_and_tokens(0, FEW),
     "C38b": lambda: accuracy_and_tokens(MANY, float("inf")),
     "C39a": gain_of_filtering,
+    "C39b": against_closed_data,
     "C40a": lambda: min(tokens_per_parameter("2024")),
 }
