@@ -182,6 +182,8 @@ def build_parser() -> Parser:
 def _train(train: Parser):
     train.add_argument("--corpus", default="speeches", help=f"{CORPORA} (default speeches)")
     train.add_argument("--out", metavar="FOLDER", required=True, help="for checkpoints, the log and the model")
+    train.add_argument("--config", metavar="FILE", help="the whole run as a TOML file: model, corpora, stages, "
+                       "schedule; beside it only --out, --save-every and --device count")  # fmt: skip
     train.add_argument("--vocab", type=whole(257), default=2048, help="entries of the tokenizer (default 2048)")
     for name, default, says in (
         ("--d-model", 128, "width"), ("--layers", 4, "blocks"), ("--heads", 4, "query heads"),

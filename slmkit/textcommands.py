@@ -3,23 +3,22 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from slmkit import pretrained
 from slmkit.commands import write_json
-from slmkit.config import ModelConfig
 from slmkit.data import corpora
-from slmkit.data.prepared import prepare
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.model import storage
 from slmkit.model.counting import count_parameters
 from slmkit.model.decoder import Decoder
 from slmkit.model.generation import stream
 from slmkit.pretrained import chat_prompt
-from slmkit.training import TrainingConfig
 from slmkit.training import train as run_training
+from slmkit.training.recipe import Recipe
 
 RUN = "run.json"  # beside the checkpoints: the options that made them
 MAKES_THE_RUN = ("corpus", "vocab", "d_model", "layers", "heads", "kv_heads", "steps", "batch", "context",
@@ -32,36 +31,53 @@ MAKES_THE_RUN = ("corpus", "vocab", "d_model", "layers", "heads", "kv_heads", "s
 def train(options):
     """Trains a decoder, or goes on with the run in the folder, and saves the model with its tokenizer there."""
     folder, device = Path(options.out), chosen_device(options.device)
-    training = TrainingConfig(
-        steps=options.steps, batch_size=options.batch, context=options.context, learning_rate=options.learning_rate,
-        schedule=options.schedule, precision=options.precision, seed=options.seed, checkpoint_every=options.save_every,
-        evaluate_every=options.save_every,
-    )  # fmt: skip
-    check_same_run(folder, options)
-    corpus = corpora.load(options.corpus)
-    tokenizer, data = prepare(corpus, options.vocab)
-    # Rotary positions beyond the longest training row are ones that the model has never seen.
-    config = ModelConfig(tokenizer.vocab_size, options.d_model, options.layers, options.heads, options.kv_heads,
-                         max_context=options.context)  # fmt: skip
-    torch.manual_seed(options.seed)
+    recipe = Recipe.read(options.config) if options.config else recipe_of(options)
+    save_every = {"checkpoint_every": options.save_every, "evaluate_every": options.save_every}
+    training, run = replace(recipe.training, **save_every), run_of(options, recipe)
+    check_same_run(folder, run)
+    loaded = {name: corpora.load(source) for name, source in recipe.sources.items()}
+    config, tokenizer, data = recipe.prepare(loaded)
+    torch.manual_seed(training.seed)
     model, parameters = Decoder(config).to(device), count_parameters(config).total
-    print(corpus)
+    print(*loaded.values(), sep="\n")
     print(f"{parameters:,} parameters, vocabulary {tokenizer.vocab_size}, {training.steps} steps of "
           f"{training.tokens_per_step:,} tokens on {device.type}", flush=True)  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RUN, run_of(options))
+    write_json(folder / RUN, run)
     history = run_training(model, data, training, folder)
     storage.save(model, folder, tokenizer)
     print(history.summary())
     print(f"saved in {folder}; try: slmkit generate --model {folder} --prompt 'The '")
 
 
-def run_of(options) -> dict:
-    return {name: getattr(options, name) for name in MAKES_THE_RUN}
+def recipe_of(options) -> Recipe:
+    """What the options say, as a file would say it."""
+    training = {"batch_size": options.batch} | {
+        name: getattr(options, name) for name in ("context", "learning_rate", "schedule", "precision", "seed")
+    }
+    model = {"d_model": options.d_model, "n_layers": options.layers, "n_heads": options.heads}
+    if options.kv_heads is not None:
+        model["n_kv_heads"] = options.kv_heads
+    return Recipe.of({
+        "model": model, "training": training, "stage": [{"steps": options.steps}],
+        "data": {"vocab_size": options.vocab, "sources": {"text": options.corpus}},
+    })  # fmt: skip
 
 
-def check_same_run(folder: Path, options):
-    """Raises ValueError when `folder` holds a run with other options, naming the first that differs."""
+def run_of(options, recipe: Recipe) -> dict:
+    """What makes the run: the options, or all that the file said, defaults included."""
+    if not options.config:
+        return {name: getattr(options, name) for name in MAKES_THE_RUN}
+    for name in MAKES_THE_RUN:
+        if getattr(options, name) != options.parser.get_default(name):
+            raise ValueError(
+                f"--{name.replace('_', '-')} and --config exclude each other; write it in {options.config}"
+            )
+    return json.loads(json.dumps(asdict(recipe)))
+
+
+def check_same_run(folder: Path, run: dict):
+    """Raises ValueError when `folder` holds another run, naming the first thing that differs."""
     path = folder / RUN
     if not path.is_file():
         if folder.exists() and not folder.is_dir():
@@ -73,12 +89,12 @@ def check_same_run(folder: Path, options):
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         raise ValueError(f"{path} is damaged; choose another --out or delete the folder") from None
-    for name, value in run_of(options).items():
+    for name, value in run.items():
         if before.get(name) != value:
-            option = "--" + name.replace("_", "-")
+            what = name if "stages" in run else "--" + name.replace("_", "-")
             raise ValueError(
-                f"{folder} holds a run with {option} {before.get(name)}, not {value}; give the same options to go on "
-                "with it, or another --out"
+                f"{folder} holds a run with {what} {before.get(name)}, not {value}; give the same to go on with it, or "
+                "another --out"
             )
 
 

@@ -385,4 +385,43 @@ def test_a_conversation_ends_with_its_input_and_forgets_the_oldest_first(run, mo
 def test_run_options_and_command_options_agree():
     options = cli.build_parser().parse_args(["train", "--out", "x"])
     assert set(textcommands.MAKES_THE_RUN) <= set(vars(options))
-    assert textcommands.run_of(SimpleNamespace(**vars(options)))["corpus"] == "speeches"
+    assert textcommands.run_of(SimpleNamespace(**vars(options)), recipe=None)["corpus"] == "speeches"
+
+
+STAGES = """
+[model]
+d_model = 16
+n_layers = 1
+n_heads = 2
+[data]
+vocab_size = 300
+sources = {{ one = {text}, two = {text} }}
+[training]
+batch_size = 2
+context = 16
+[[stage]]
+steps = 3
+weights = {{ one = 1 }}
+[[stage]]
+steps = 2
+"""
+
+
+def test_a_file_describes_a_run(run, text, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
+    (tmp_path / "run.toml").write_text(STAGES.format(text=json.dumps(str(text))))
+    line = "train --config run.toml --out made --device cpu"
+    code, out, err = run(line)
+    assert code == 0, err
+    assert "5 steps of 32 tokens" in out
+    assert slmkit.load(tmp_path / "made").config.max_context == 16
+    assert run(line)[0] == 0  # goes on with the finished run
+    (tmp_path / "run.toml").write_text(STAGES.format(text=json.dumps(str(text))).replace("steps = 2", "steps = 1"))
+    for words, message in (
+        ("", "holds a run with training"),
+        ("--d-model 32", "--d-model and --config exclude each other"),
+    ):
+        code, _, err = run(line, words)
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1

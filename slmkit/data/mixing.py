@@ -27,11 +27,7 @@ class Mixture:
     sources: Mapping[str, tuple[TokenRow, float]]
 
     def __post_init__(self):
-        for name, (_, weight) in self.sources.items():
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"the weight of {name!r} is {weight}; it must be 0 or more, and finite")
-        if not any(weight for _, weight in self.sources.values()):
-            raise ValueError(f"a mixture needs a source with a weight above 0; it has {list(self.sources) or 'none'}")
+        check_weights({name: weight for name, (_, weight) in self.sources.items()})
         if len({row.tokenizer for row, _ in self.sources.values()}) > 1:
             made = ", ".join(f"{name} {row.tokenizer[:8]}" for name, (row, _) in self.sources.items())
             raise ValueError(f"the sources come from different tokenizers ({made}); pack them all with one")
@@ -104,6 +100,15 @@ class MixedBatches:
         before, after = self._counts(i), self._counts(i + 1)
         source = next(k for k, (a, b) in enumerate(zip(before, after)) if b > a)
         return source, before[source]
+
+
+def check_weights(weights: Mapping[str, float]):
+    """Raises ValueError when `weights` by name are no proportions."""
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"the weight of {name!r} is {weight}; it must be 0 or more, and finite")
+    if not any(weights.values()):
+        raise ValueError(f"a mixture needs a source with a weight above 0; it has {list(weights) or 'none'}")
 
 
 def _windows(name: str, row: TokenRow, context: int, seed: int) -> Batches:

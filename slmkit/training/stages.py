@@ -8,7 +8,7 @@ import json
 import shutil
 from bisect import bisect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slmkit.data.mixing import MixedBatches, Mixture
+from slmkit.data.mixing import MixedBatches, Mixture, check_weights
 from slmkit.data.packing import TokenRow
 from slmkit.training.checkpoint import RUNTIME_FIELDS, BadCheckpoint
 from slmkit.training.config import TrainingConfig
@@ -35,6 +35,7 @@ class Stage:
     def __post_init__(self):
         if not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"a stage has {self.steps} steps; it must be a whole number of at least 1")
+        check_weights(self.weights)
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,15 @@ class Staged:
     """Token rows by name, read in stages. Takes the place of a row to train on.
 
     A source goes on in a later stage where it was left: no window of it comes again before all have come. Raises
-    ValueError for a stage that names an unknown source or whose weights are no proportions.
+    ValueError for a stage that names an unknown source.
     """
 
     sources: Mapping[str, TokenRow]
     stages: Sequence[Stage]
 
     def __post_init__(self):
-        if not self.stages:
-            raise ValueError("there is no stage; give at least one")
-        for i, stage in enumerate(self.stages, start=1):
-            if unknown := set(stage.weights) - set(self.sources):
-                raise ValueError(
-                    f"stage {i} draws from {min(unknown)!r}; the sources are {', '.join(self.sources) or 'none'}"
-                )
-            self.mixture(stage)
+        check_stages(self.stages, self.sources)
+        self.mixture(self.stages[0])  # sources of different tokenizers
 
     @property
     def steps(self) -> int:
@@ -77,6 +72,15 @@ class Staged:
 
     def batches(self, batch_size: int, context: int, seed: int = 0) -> "StagedBatches":
         return StagedBatches(self, batch_size, context, seed)
+
+
+def check_stages(stages: Sequence[Stage], sources: Collection[str]):
+    """Raises ValueError when there is no stage, or one draws from what is not among `sources`."""
+    if not stages:
+        raise ValueError("there is no stage; give at least one")
+    for i, stage in enumerate(stages, start=1):
+        if unknown := set(stage.weights) - set(sources):
+            raise ValueError(f"stage {i} draws from {min(unknown)!r}; the sources are {', '.join(sources) or 'none'}")
 
 
 class StagedBatches:

@@ -8,7 +8,7 @@ import torch
 
 from slmkit.data import prepared
 from slmkit.data.corpora import Corpus
-from slmkit.data.prepared import prepare
+from slmkit.data.prepared import prepare, prepare_together
 
 
 def corpus(*train):
@@ -67,3 +67,13 @@ def test_two_processes_may_prepare_at_once(tmp_path):
     assert [process.exitcode for process in both] == [0, 0]
     assert len(list((tmp_path / "data").iterdir())) == 1
     assert len(prepare(text, 300)[1].train) > 1000
+
+
+def test_several_corpora_share_a_tokenizer(tmp_path):
+    hills = Corpus("hills", "none", "here", ("the hill the hill",), ("a steep hill",))
+    tokenizer, data = prepare_together({"one": corpus("the sea the sea"), "two": hills}, 300)
+    assert {row.tokenizer for one in data.values() for row in (one.train, one.held_out)} == {tokenizer.digest}
+    assert tokenizer.decode(data["one"].held_out.tokens[:-1].tolist()) == "a quiet sea"
+    assert tokenizer.decode(data["two"].train.tokens[:-1].tolist()) == "the hill the hill"
+    assert len(tokenizer.encode(" sea")) == len(tokenizer.encode(" hill")) == 1
+    assert len(list((tmp_path / "data").iterdir())) == 1
