@@ -1,10 +1,18 @@
 """Text to train on, split by document: what packages carry, a generated world, or the reader's own files."""
 
+from __future__ import annotations
+
+import difflib
 import sys
 import sysconfig
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slmkit.data.hub import Stream
 
 HELD_OUT_SHARE = 12  # one document in twelve is held out
 
@@ -37,13 +45,37 @@ class Corpus:
         )
 
 
-def load(name: str) -> Corpus:
-    """The corpus `name`: speeches, code, tinyworld, or the path of a folder of text files."""
-    if name in BUILT_IN:
-        return BUILT_IN[name]()
-    if Path(name).is_dir():
-        return folder(name)
-    raise ValueError(f"there is no corpus {name!r}; it is one of {', '.join(BUILT_IN)}, or a folder of text files")
+def load(
+    name: str,
+    streaming: bool = False,
+    *,
+    path: str | Path | None = None,
+    subset: str | None = None,
+    nearest: bool = False,
+) -> Corpus | Stream:
+    """The corpus `name`: speeches, code, tinyworld, the path of a folder of text files, or one of the open sets.
+
+    The open sets (hub.py) are too large to hold: `streaming=True` gives a Stream, whose `take(n)` is a Corpus. With
+    `path`, a folder of parquet or JSON lines in the set's columns stands in for the hub, and may be loaded whole.
+    """
+    from slmkit.data import hub
+
+    if name in hub.entries():
+        if not streaming and path is None:
+            raise ValueError(
+                f'{name} is too large to load whole; corpora.load("{name}", streaming=True).take(1000) '
+                "has its first 1,000 documents"
+            )
+        found = hub.stream(name, path, subset, nearest)
+        return found if streaming else found.take(None)
+    if name in BUILT_IN or Path(name).is_dir():
+        if streaming or path is not None or subset or nearest:
+            raise ValueError(f"{name} is loaded whole; leave out streaming, path, subset and nearest")
+        return BUILT_IN[name]() if name in BUILT_IN else folder(name)
+    names = [*BUILT_IN, *hub.entries()]
+    close = difflib.get_close_matches(name.lower().replace(" ", "-"), names, n=1)
+    guess = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"there is no corpus {name!r}; it is one of {', '.join(names)}, or a folder of text files{guess}")
 
 
 def speeches() -> Corpus:
@@ -102,7 +134,7 @@ def _by_file(name: str, licence: str, source: str, root: Path, paths: list[Path]
             f"{root} holds {len(paths)} text files; two or more are needed, one of them to hold out "
             "(in a folder of your own, .txt and .md files count)"
         )
-    parts = {True: [], False: []}
+    texts = []
     for path in paths:
         data = path.read_bytes()
         try:
@@ -111,10 +143,22 @@ def _by_file(name: str, licence: str, source: str, root: Path, paths: list[Path]
             raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); convert it or take it out") from None
         if "\0" in text:  # decodes, but is UTF-16 or no text at all
             raise ValueError(f"{path} has zero bytes, so it is not UTF-8 text; convert it or take it out")
-        digest = zlib.crc32(path.relative_to(root).as_posix().encode())
-        parts[digest % HELD_OUT_SHARE == 0].append(text)
-    if not parts[True]:  # few files: hold out the last rather than none
+        texts.append((path.relative_to(root).as_posix(), text))
+    return _in_two(name, licence, source, texts)
+
+
+def by_text(name: str, licence: str, source: str, texts: Iterable[str]) -> Corpus:
+    """Documents without names; a document's part follows from its text."""
+    return _in_two(name, licence, source, ((text, text) for text in texts))
+
+
+def _in_two(name: str, licence: str, source: str, texts: Iterable[tuple[str, str]]) -> Corpus:
+    """From (key, text) pairs: the key decides on the part, so that more documents move none of the others."""
+    parts = {True: [], False: []}
+    for key, text in texts:
+        parts[zlib.crc32(key.encode()) % HELD_OUT_SHARE == 0].append(text)
+    if not parts[True] and parts[False]:  # few documents: hold out the last rather than none
         parts[True].append(parts[False].pop())
-    if not parts[False]:
+    if not parts[False] and parts[True]:
         parts[False].append(parts[True].pop(0))
     return Corpus(name, licence, source, tuple(parts[False]), tuple(parts[True]))
