@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slmkit.course import (
     attention,
+    figures_data_quality,
     figures_feedforward,
     figures_sharing,
     figures_survey,
@@ -135,6 +136,7 @@ FIGURES = {
     **attention.FIGURES,
     **figures_feedforward.FIGURES,
     **figures_sharing.FIGURES,
+    **figures_data_quality.FIGURES,
     **findings.figures(),
 }
 
