@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slmkit.course import (
     attention,
     figures_data_quality,
+    figures_datasets,
     figures_feedforward,
     figures_sharing,
     figures_survey,
@@ -137,6 +138,7 @@ FIGURES = {
     **figures_feedforward.FIGURES,
     **figures_sharing.FIGURES,
     **figures_data_quality.FIGURES,
+    **figures_datasets.FIGURES,
     **findings.figures(),
 }
 
