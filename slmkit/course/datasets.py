@@ -62,6 +62,12 @@ def in_words(row: dict[str, str]) -> str:
     return f"{row['printed']} {UNITS[row['unit']]}"
 
 
+def wrong(row: dict[str, str]) -> bool:
+    """Whether the survey's text on the set is at odds with the set's own paper, or with itself."""
+    check = row["survey_text_check"]
+    return check != "" and not check.endswith("consistent")
+
+
 def ratio(above: str, below: str) -> float:
     return float(size(above)["amount"]) / float(size(below)["amount"])
 
@@ -141,9 +147,7 @@ def card(name: str) -> list[tuple[str, str]]:
     editions = "; ".join(f"{in_words(one)} ({one['edition']}; {one['source']})" for one in sizes(row["name"]))
     named = [who(users(row["name"], year)) for year in YEARS]
     by_year = ", ".join(f"{year}: {row[f'uses_{year}']}" for year in YEARS)
-    since = users(row["name"], table="models_since")
-    check = row["survey_text_check"]
-    fine = check.endswith("consistent")
+    since, check = users(row["name"], table="models_since"), row["survey_text_check"]
     return [
         ("what it is", row["what_it_is"]),
         ("size", editions or "no published figure known to us"),
@@ -158,7 +162,7 @@ def card(name: str) -> list[tuple[str, str]]:
         ("since the survey", f"{who(since)}, of our sample" if since else "none in our sample"),
         ("today", today(entry)),
         ("to load", load_line(entry)),
-        ("agrees" if fine else "problem in the survey", check),
+        ("the survey checked", f"**does not agree:** {check}" if wrong(row) else "agrees with itself"),
         ("sources", f"{row['source']}; for the hub: {entry.source}"),
     ]
 
@@ -180,7 +184,8 @@ def as_html(terms: list[tuple[str, str]]) -> str:
     for term, text in terms:
         if text:
             text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
-            made += f"<dt>{term}</dt><dd>{f'<strong>{text}</strong>' if term.startswith('problem') else text}</dd>"
+            text = re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", text)
+            made += f"<dt>{term}</dt><dd>{text}</dd>"
     return f'<dl class="lab-card slm-set">{made}</dl>'
 
 
@@ -228,8 +233,7 @@ def _kind(which: str) -> str:
 FACTS: dict[str, Callable[[], str]] = {
     "sets.count": lambda: str(len(listed())),
     "sets.in_list": lambda: str(sum(row["in_survey_list_of_12"] == "yes" for row in listed().values())),
-    "sets.with_problem": lambda: str(sum(term.startswith("problem") and text != ""
-                                         for name in listed() for term, text in card(name))),
+    "sets.with_problem": lambda: str(sum(map(wrong, listed().values()))),
     "sets.helper": lambda: str(sum(kind(row) == "rule-based" and "classifier" in row["filter_class"]
                                    for row in listed().values())),
     "sets.bytes_per_token.text": lambda: f"{ratio('pile.dedup', 'pile.dedup_tokens'):.1f}",

@@ -26,7 +26,7 @@ def dataset_sizes() -> Figure:
     for y, row in enumerate(sets):
         for one in sizes(row["name"]):
             colour, marker = LOOKS[one["unit"]]
-            axis.plot(float(one["amount"]), y, marker, color=colour, markersize=7, markeredgecolor="white")
+            axis.plot(float(one["amount"]), y, marker, color=colour, markersize=8, markeredgecolor="white")
         if printed := printed_tokens(row):
             axis.plot([printed] * 2, [y - 0.4, y + 0.4], color="black", linewidth=1.6)
     for unit, (colour, marker) in LOOKS.items():

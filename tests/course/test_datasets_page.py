@@ -48,7 +48,9 @@ def test_a_card_has_all_that_a_reader_asks_for(name):
     assert "`" not in html
     assert html.count("<dt>") == html.count("<dd>") == sum(text != "" for _, text in card(name))
     check = row["survey_text_check"]
-    assert ("<strong>" in html) == (bool(check) and not check.endswith("consistent"))
+    at_odds = bool(check) and not check.endswith("consistent")
+    assert ("<strong>does not agree:</strong>" in html) == at_odds
+    assert not at_odds or check in terms["the survey checked"]
 
 
 def test_every_published_size_says_its_unit_edition_and_source_and_reads_as_printed():
