@@ -11,7 +11,8 @@ from slmkit.survey.tables import rows
 CLAIMS, INDEX = rows("claims"), {row["number"]: row for row in rows("insights")}
 COMPUTED = ("statistics", "computed")
 # Rows on statements that the checklist marks neither K nor Q nor !, and why they are in the ledger.
-BESIDE = {"C34": "no number in the survey, but its tables decide it", "C42": "a method; lab 11 tests that it does what it says",
+BESIDE = {"C34": "no number in the survey, but its tables decide it",
+          "C42": "a method; lab 11 tests that it does what it says",
           "C43": "a method; lab 09 tests what it is for",
           "C105": "lab 03 tests a weaker form of it",
           "C116": "announced in the survey and never reported"}  # fmt: skip
