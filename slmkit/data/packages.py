@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,13 @@ def plays() -> list[Play]:
         modern = max(found[MODERN], key=lambda other: SequenceMatcher(None, title.lower(), other.lower()).ratio())
         pairs.append((Play(modern, MODERN, found[MODERN][modern]), Play(modern, FOLIO, text)))
     return [play for pair in sorted(pairs) for play in pair]
+
+
+def one_spelling(text: str) -> str:
+    """The many spellings of 1623 and today's as one, roughly: v as u, y and j as i, & as and, double letters as single
+    ones, no e at the end of a word. Different words may become one too."""
+    text = re.sub(r"([a-z])\1", r"\1", text.lower().replace("&", "and").translate(str.maketrans("vyj", "uii")))
+    return re.sub(r"e\b", "", text)
 
 
 def scored_code() -> "pandas.DataFrame":

@@ -73,7 +73,7 @@ class QualityClassifier(nn.Module):
     @torch.no_grad()
     def scores(self, texts: Sequence[str]) -> torch.Tensor:
         """texts -> [texts], higher is better."""
-        if not texts:
+        if not len(texts):
             return torch.zeros(0)
         raw = torch.cat([self([features(text, self.config)]) for text in texts])
         return raw.sigmoid() if self.labels else raw * self.scale[1] + self.scale[0]
@@ -129,6 +129,23 @@ def fit(texts: Sequence[str], targets: Sequence[float], config: QualityConfig | 
             loss(model([known[i] for i in rows]), target[rows]).backward()
             optimizer.step()
     return model
+
+
+def ridge(
+    texts: Sequence[str], targets: Sequence[float], new: Sequence[str], buckets: int = 2048, penalty: float = 30.0
+) -> torch.Tensor:
+    """The baseline to beat: scores of `new` from which words occur in it at all, linear, in closed form.
+
+    Least squares on 0 and 1 for each bucket of words, with that penalty on the squared weights. -> [new]
+    """
+    rows = torch.zeros(len(texts) + len(new), buckets, dtype=torch.float64)
+    for row, text in zip(rows, [*texts, *new]):
+        row[features(text, QualityConfig(buckets, grams=1))] = 1
+    known, target = rows[: len(texts)], torch.as_tensor(targets, dtype=torch.float64)
+    mean = known.mean(0)
+    square = (known - mean).T @ (known - mean) + penalty * torch.eye(buckets, dtype=torch.float64)
+    weights = torch.linalg.solve(square, (known - mean).T @ (target - target.mean()))
+    return ((rows[len(texts) :] - mean) @ weights + target.mean()).float()
 
 
 def threshold_for_share(scores: torch.Tensor, share: float) -> float:

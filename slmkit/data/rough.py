@@ -108,10 +108,22 @@ def edited(text: str, rng: random.Random, share: float | None = None) -> str:
     return " ".join(word for word in words if word)
 
 
+def alike(one: str, other: str, similarity: float, n: int = 5) -> str:
+    """A text whose runs of n words have about that Jaccard similarity with those of `one`: its beginning, then `other`.
+
+    Of the m runs of two texts of one length k are shared when k / (2m - k) is the similarity. `other` needs as many
+    words as `one` for that.
+    """
+    words = one.split()
+    runs = len(words) - n + 1
+    kept = round(2 * similarity * runs / (1 + similarity)) + n - 1
+    return " ".join([*words[:kept], *other.split()[: len(words) - kept]])
+
+
 KINDS: dict[str, Callable[[str, random.Random], str]] = {
     "boilerplate": boilerplate, "encoding": encoding, "repetition": repetition, "noise": noise, "language": language,
 }  # fmt: skip
-DUPLICATE = "duplicate"
+CLEAN, DUPLICATE = "clean", "duplicate"
 
 
 def roughen(
@@ -145,6 +157,19 @@ def roughen(
         rough.append(Rough(edited(text, rng), (*kinds, DUPLICATE), source))
     rng.shuffle(rough)
     return rough
+
+
+def found(documents: Sequence[Rough], gone: Sequence[bool]) -> dict[str, float]:
+    """What a filter that throws away the documents that are `gone` finds: its precision and recall, taking every
+    damaged document as one to throw away, and the share thrown away of the clean ones and of each kind."""
+    rows: dict[str, list[bool]] = {}
+    for document, away in zip(documents, gone, strict=True):
+        for kind in document.kinds or (CLEAN,):
+            rows.setdefault(kind, []).append(bool(away))
+    damaged = [bool(document.kinds) for document, away in zip(documents, gone) if away]
+    shares = {kind: sum(away) / len(away) for kind, away in rows.items()}
+    return shares | {"precision": sum(damaged) / max(len(damaged), 1),
+                     "recall": sum(damaged) / max(sum(bool(document.kinds) for document in documents), 1)}  # fmt: skip
 
 
 # -- what machines write, of about `length` characters
