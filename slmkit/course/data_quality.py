@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slmkit.survey import statistics, trends
-from slmkit.survey.evidence import training
+from slmkit.survey.evidence import decide, training
 from slmkit.survey.evidence.estimates import Estimate, bootstrap
 from slmkit.survey.tables import findings, rows
 from slmkit.survey.verdicts import CONTRADICTED, NOT_TESTABLE, OPEN, OWN_DATA, REPRODUCED, UNCLEAR
@@ -179,13 +179,10 @@ def kept_share(number: int) -> float:
 # -- facts -------------------------------------------------------------------------------------------------------------
 
 
-def signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
-
-
-def between(estimate: Estimate) -> str:
-    """An interval of points for the prose: "+2.7 to +13.9"."""
-    return f"{signed(estimate.low)} to {signed(estimate.high)}"
+def told(estimate: Estimate, digits: int, sign: str = "") -> dict[str, str]:
+    """The value and the interval for the prose; with sign "+" a positive number has one, too."""
+    value, low, high = (f"{round(part, digits) + 0.0:{sign}.{digits}f}".replace("-", "−") for part in estimate)
+    return {"value": value, "interval": f"{low} to {high}"}  # + 0.0: no minus before a zero
 
 
 @cache
@@ -210,7 +207,8 @@ def _leader(group: str) -> str:
 
 
 def _tokens(name: str) -> str:
-    return next(f"{entry.tokens / 1e9:,.0f}B" for entry in entries() if entry.name == name)
+    tokens = next(entry.tokens for entry in entries() if entry.name == name)
+    return f"{tokens / 1e12:g}T" if tokens >= 1e12 else f"{tokens / 1e9:g}B"
 
 
 FACTS: dict[str, Callable[[], str]] = {
@@ -253,5 +251,13 @@ ROWS = {  # of the figure and the table of effects: name -> arguments of effect_
     "released in 2024": {"since": 2024},
 }
 for _name, _arguments in ROWS.items():
-    FACTS[f"quality.effect.{_name}"] = lambda chosen=_arguments: signed(effect_of(**chosen).value)
-    FACTS[f"quality.effect.{_name}.interval"] = lambda chosen=_arguments: between(effect_of(**chosen))
+    for _part in ("value", "interval"):
+        FACTS[f"quality.effect.{_name}.{_part}"] = lambda chosen=_arguments, part=_part: told(
+            effect_of(**chosen), 1, "+"
+        )[part]
+# Claims that the tables decide, with the digits that their intervals leave.
+for _claim, _digits in {"C34": 0, "C35b": 2, "C35c": 2, "C38a": 2, "C38b": 2, "C39a": 1, "C39b": 1}.items():
+    for _part in ("value", "interval"):
+        FACTS[f"data.{_claim}.{_part}"] = lambda claim=_claim, digits=_digits, part=_part: told(
+            decide(claim).estimate, digits
+        )[part]

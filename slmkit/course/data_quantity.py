@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slmkit.course.data_quality import told
 from slmkit.survey import statistics, trends
 from slmkit.survey.evidence import training
 from slmkit.survey.evidence.capability import model_scores
@@ -142,12 +143,6 @@ def few_minus_many() -> Estimate:
 # -- facts -------------------------------------------------------------------------------------------------------------
 
 
-def _correlated(found: Estimate) -> dict[str, str]:
-    value, low, high = (round(part, 2) + 0.0 for part in found)  # no minus before a zero
-    texts = {"value": f"{value:.2f}", "interval": f"{low:.2f} to {high:.2f}"}
-    return {part: text.replace("-", "−") for part, text in texts.items()}
-
-
 def said(ratio: float) -> str:
     """Tokens a parameter for people: "20", "864", "24,290"."""
     return f"{ratio:,.0f}"
@@ -221,4 +216,4 @@ for _epochs in (4, 16, 40):
 for _name, _found in {"few": partial(at_equal_size, 0, training.FEW), "many": partial(at_equal_size, training.MANY),
                       "all": at_equal_size, "difference": few_minus_many}.items():  # fmt: skip
     for _part in ("value", "interval"):
-        FACTS[f"quantity.rank.{_name}.{_part}"] = lambda found=_found, part=_part: _correlated(found())[part]
+        FACTS[f"quantity.rank.{_name}.{_part}"] = lambda found=_found, part=_part: told(found(), 2)[part]

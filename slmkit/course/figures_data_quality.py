@@ -158,7 +158,7 @@ def overtraining() -> Figure:
         right.plot(100 * sizes, np.array(costs) / (1 + served / 3), line, color=colour, label=f"{served}")
         best, cost = data_quantity.best_for_serving(law, served)
         right.plot(100 * best, cost, "D", color=colour, markersize=5)
-    left.set(yscale="log", ylim=(0.25, 12), title="training", ylabel="compute (optimum = 1)")
+    left.set(yscale="log", ylim=(0.25, 18), title="training", ylabel="compute (optimum = 1)")
     left.set_yticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
     right.set_title("training and serving")
     left.legend(fontsize=8.5, loc="lower left")

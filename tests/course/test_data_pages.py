@@ -16,7 +16,7 @@ from slmkit.course.data_quantity import LAWS, REFITTED, RULE
 from slmkit.paths import root
 from slmkit.survey.evidence import decide
 from slmkit.survey.evidence.capability import model_scores
-from slmkit.survey.evidence.estimates import residuals
+from slmkit.survey.evidence.estimates import Estimate, residuals
 from slmkit.survey.tables import rows
 
 FACTS = data_quality.FACTS | data_quantity.FACTS
@@ -85,7 +85,7 @@ def test_the_effect_at_equal_size_is_that_of_what_size_leaves():
     scores = residuals(sizes, [entry.score for entry in base()])
     by_hand = float(labels @ scores / (labels @ labels))
     assert effect_of().value == pytest.approx(by_hand)
-    assert FACTS["quality.effect.size"]() == f"+{by_hand:.1f}"
+    assert FACTS["quality.effect.size.value"]() == f"+{by_hand:.1f}"
 
 
 def test_intervals_hold_the_effect_and_the_pages_say_that_all_are_above_zero():
@@ -339,3 +339,12 @@ def test_the_pipeline_has_its_boxes(drawn):
     assert len(boxes) == 8
     alt = page("model_filtering.md")
     assert all(text.replace("\n", " ") in alt for text in boxes)
+
+
+def test_numbers_are_rounded_with_their_sign():
+    assert data_quality.told(Estimate(0.046, -0.004, 1.25), 2) == {"value": "0.05", "interval": "0.00 to 1.25"}
+    assert data_quality.told(Estimate(-2, -3.04, 12), 1, "+") == {"value": "−2.0", "interval": "−3.0 to +12.0"}
+    value, low, high = decide("C39a").estimate
+    assert FACTS["data.C39a.interval"]() == f"{low:.1f} to {high:.1f}"
+    assert FACTS["data.C39a.value"]() == f"{value:.1f}"
+    assert (FACTS["quality.tokens.SmolLM-360M"](), FACTS["quality.tokens.DCLM-1B"]()) == ("600B", "4.3T")
