@@ -1,0 +1,133 @@
+"""Filters of web text by rules: datatrove's blocks for the rules of Gopher, C4 and FineWeb, and one for the language.
+
+Each is known by a name. The thresholds are datatrove's defaults unless FILTERS says otherwise: they are the papers'.
+A filter tells why it drops a document by a short reason, such as gopher_short_doc.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from slmkit.checks import is_number
+
+if TYPE_CHECKING:
+    from datatrove.data import Document
+    from datatrove.pipeline.filters.base_filter import BaseFilter
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A filter: its class in datatrove, what we set differently, what it looks for, and the paper."""
+
+    block: str
+    options: dict
+    looks_for: str
+    source: str
+
+
+FILTERS = {
+    # The whole document in one of `languages`; see Language below.
+    "language": Entry("", {}, "the languages asked for", "Lui and Baldwin 2012, langid.py"),
+    # Table A1: at most 30% of lines or paragraphs twice, 20% of the characters in them; the commonest 2-, 3- or 4-gram
+    # at most 20, 18, 16% of the characters; repeated 5- to 10-grams at most 15 to 10%.
+    "gopher_repetition": Entry("GopherRepetitionFilter", {}, "text that repeats itself", "Rae et al. 2021, Table A1"),
+    # 50 to 100,000 words of 3 to 10 letters on average; # or … at most one to ten words; at most 90% of lines start
+    # with a bullet, 30% end with an ellipsis; 80% of words have a letter; two of eight stop words are there.
+    "gopher_quality": Entry("GopherQualityFilter", {}, "what is no English prose", "Rae et al. 2021, Section A.1.1"),
+    # Drops lines of fewer than 3 words, with "javascript" or a cookie notice; whole documents with a curly bracket,
+    # "lorem ipsum" or fewer than 5 sentences. C4 also drops each line without a full stop at its end; FineWeb showed
+    # that this costs 30% of the tokens for little (Penedo et al. 2024, Section 3.5) and leaves it out, as we do.
+    "c4": Entry("C4QualityFilter", {"filter_no_terminal_punct": False}, "menus, notices and code",
+                "Raffel et al. 2020, Section 2.2"),
+    # At least 12% of the lines end with a full stop or the like, at most 67% have 30 characters or fewer, at most 1%
+    # of the characters lie in repeated lines; at most 3 line breaks to ten words.
+    "fineweb": Entry("FineWebQualityFilter", {}, "lists and broken lines", "Penedo et al. 2024, Section 3.6"),
+}  # fmt: skip
+
+
+class Filter:
+    """A step of a pipeline: a filter by name, with thresholds of its own. `options` are those of datatrove's class.
+
+    Raises ValueError for an unknown name or option.
+    """
+
+    def __init__(self, name: str, **options):
+        if name not in FILTERS:
+            raise ValueError(f"there is no filter {name!r}; it is one of {', '.join(FILTERS)}")
+        self.name, self.options = name, FILTERS[name].options | options
+        allowed = set(inspect.signature(self._class()).parameters) - {"exclusion_writer"}
+        for option in options.keys() - allowed:
+            raise ValueError(f"the filter {name} has no option {option!r}; it has {', '.join(sorted(allowed))}")
+
+    def __repr__(self):
+        return f"Filter({', '.join([repr(self.name), *(f'{key}={value!r}' for key, value in self.options.items())])})"
+
+    def _class(self):
+        if self.name == "language":
+            return Language
+        return getattr(import_module("datatrove.pipeline.filters"), FILTERS[self.name].block)
+
+    def block(self, exclusion_writer=None) -> "BaseFilter":
+        """The datatrove block; what it drops goes to the writer, if there is one."""
+        if self.name != "language":
+            return self._class()(exclusion_writer=exclusion_writer, **self.options)
+        from datatrove.pipeline.filters import LambdaFilter
+
+        return LambdaFilter(Language(**self.options), exclusion_writer=exclusion_writer)
+
+
+class Language:
+    """Keeps documents in one of `languages` (ISO 639-1), by the model that ships with py3langid.
+
+    datatrove's own filter downloads its model. The reason names the language that was found, or says `language_unsure`
+    when its probability is below the threshold: FineWeb's value for another model, which mainly meets text too short.
+    """
+
+    def __init__(self, languages: Sequence[str] = ("en",), threshold: float = 0.65):
+        self.languages = (languages,) if isinstance(languages, str) else tuple(languages)
+        self.threshold = threshold
+        if not (is_number(threshold) and 0 <= threshold <= 1):
+            raise ValueError(f"threshold is {threshold!r}; it must be a probability from 0 to 1")
+        known = set(identifier().labels)
+        for language in self.languages:
+            if language not in known:
+                raise ValueError(f"language {language!r} is not one of those that are told apart: {sorted(known)}")
+
+    def __call__(self, document: "Document") -> bool | tuple[bool, str]:
+        found, probability = identifier().classify(document.text)
+        if found not in self.languages:
+            return False, f"language_{found}"
+        return True if probability >= self.threshold else (False, "language_unsure")
+
+
+@cache
+def identifier():
+    """The model of py3langid, which is arrays and no pickle; classify(text) gives a language and its probability."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def block(name: str, **options) -> "BaseFilter":
+    """The datatrove block of that name."""
+    return Filter(name, **options).block()
+
+
+@cache
+def _kept(name: str, options: tuple) -> "BaseFilter":
+    return block(name, **dict(options))
+
+
+def judge(text: str, name: str, **options) -> str | None:
+    """Why the filter drops a text, by datatrove's reason; None when it passes. In this process, for a few texts.
+
+    The filter c4 also takes lines out of what it keeps, which is not seen here.
+    """
+    from datatrove.data import Document
+
+    found = _kept(name, tuple(sorted(options.items()))).filter(Document(text, "judged"))
+    keeps, reason = found if isinstance(found, tuple) else (found, None)
+    return None if keeps else reason or name
