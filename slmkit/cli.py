@@ -13,7 +13,7 @@ from importlib import import_module
 
 CORPORA = "speeches, code, tinyworld, or a folder of .txt and .md files"
 MODEL = "a model of the survey, a folder that `slmkit train` or slmkit.save wrote, or a configuration as .json"
-MODULES = dict.fromkeys(("clean", "train", "generate"), "textcommands") | dict.fromkeys(
+MODULES = dict.fromkeys(("train", "generate"), "textcommands") | dict.fromkeys(
     ("count", "compare", "models", "claims"), "surveycommands"
 )
 FAILURES = (OSError, RuntimeError, ArithmeticError, ImportError, MemoryError)
@@ -153,7 +153,7 @@ def build_parser() -> Parser:
     )
     for table in (count, compare, models, claims):
         table.add_argument("--json", action="store_true", help="print JSON, for programs")
-    _clean(command("clean", "filters and deduplicates a folder of documents; run again, it goes on where it was stopped",
+    _clean(command("clean", "filters and deduplicates documents; run again, it goes on where it was stopped",
                    "slmkit clean texts cleaned --steps gopher_quality,minhash --workers 2"))  # fmt: skip
     lab = command("lab", "lists the labs, or runs one", "slmkit lab list", function="lab_help")
     actions = lab.add_subparsers(metavar="COMMAND")
@@ -205,17 +205,17 @@ def _clean(clean: Parser):
     clean.add_argument("source", metavar="SOURCE", help="a folder of .txt, .md, .jsonl, .jsonl.gz and .parquet files, "
                        "or one such file")  # fmt: skip
     clean.add_argument("target", metavar="TARGET", help="a new or empty folder, for the documents and report.json")
-    clean.add_argument("--steps", metavar="A,B,…", help="in their order, with options after colons: language, "
-                       "gopher_repetition, gopher_quality, c4, fineweb, minhash:buckets=20, lines (default: all but lines)")  # fmt: skip
+    clean.add_argument("--steps", metavar="A,B,…", help="in their order, options after colons: language, "
+                       "gopher_repetition, gopher_quality, c4, fineweb, minhash:buckets=20, lines "
+                       "(default: all but lines)")  # fmt: skip
     clean.add_argument("--workers", type=whole(1), default=1, help="processes (default 1)")
-    clean.add_argument("--tasks", type=whole(1), default=8, help="pieces of work; a killed run loses at most those that "
-                       "were at work (default 8)")  # fmt: skip
+    clean.add_argument("--tasks", type=whole(1), default=8, help="pieces of work; a killed run loses those that were "
+                       "not done (default 8)")  # fmt: skip
     clean.add_argument("--column", default="text", help="the column that holds the text (default text)")
     clean.add_argument("--limit", type=whole(1), default=10_000_000, help="bytes of the longest document that is read "
                        "(default 10000000)")  # fmt: skip
-    clean.add_argument(
-        "--format", choices=["jsonl.gz", "jsonl", "parquet"], default="jsonl.gz", help="default jsonl.gz"
-    )
+    clean.add_argument("--format", choices=["jsonl.gz", "jsonl", "parquet"], default="jsonl.gz",
+                       help="of the output (default jsonl.gz)")  # fmt: skip
     clean.add_argument("--json", action="store_true", help="print the report as JSON, for programs")
 
 

@@ -97,6 +97,23 @@ def lab_run(options) -> int:
     ).returncode
 
 
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def clean(options):
+    """Cleans a folder of documents and prints what was left out, what was dropped, and why."""
+    from slmkit.data import pipeline, report
+
+    steps = options.steps.split(",") if options.steps else pipeline.DEFAULT
+    made = pipeline.clean(options.source, options.target, steps, workers=options.workers, tasks=options.tasks,
+                          column=options.column, limit=options.limit, ending=options.format)  # fmt: skip
+    if options.json:
+        print(json.dumps(made, indent=1, ensure_ascii=False))
+        return
+    print(report.in_words(made))
+    print(f"examples of each reason: {Path(options.target) / report.REPORT}")
+
+
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
