@@ -58,9 +58,13 @@ class Filter:
         if name not in FILTERS:
             raise ValueError(f"there is no filter {name!r}; it is one of {', '.join(FILTERS)}")
         self.name, self.options = name, FILTERS[name].options | options
-        allowed = set(inspect.signature(self._class()).parameters) - {"exclusion_writer"}
-        for option in options.keys() - allowed:
-            raise ValueError(f"the filter {name} has no option {option!r}; it has {', '.join(sorted(allowed))}")
+        allowed = dict(inspect.signature(self._class()).parameters)
+        allowed.pop("exclusion_writer", None)
+        for option, value in options.items():
+            if option not in allowed:
+                raise ValueError(f"the filter {name} has no option {option!r}; it has {', '.join(sorted(allowed))}")
+            if is_number(allowed[option].default) and not (value is None or is_number(value)):
+                raise ValueError(f"{option} of the filter {name} is {value!r}; it must be a number")
 
     def __repr__(self):
         return f"Filter({', '.join([repr(self.name), *(f'{key}={value!r}' for key, value in self.options.items())])})"

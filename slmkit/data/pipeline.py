@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from slmkit.checks import one_of, positive
@@ -26,6 +27,7 @@ from slmkit.data.report import REPORT, Finish
 DEDUPLICATION = {"minhash": MinHash, "lines": Lines}
 # In FineWeb's order: each document by itself first, deduplication last (Penedo et al. 2024, Section 3).
 DEFAULT = ("language", "gopher_repetition", "gopher_quality", "c4", "fineweb", "minhash")
+NEEDS = ("datatrove", "spacy", "py3langid", "xxhash", "pyarrow")
 WORK = ".unfinished"  # in the target, while the run is not done
 ENDINGS = ("jsonl.gz", "jsonl", "parquet")
 LIMIT = 10_000_000  # bytes of a document; Gopher's longest, 100,000 words, has about 600,000
@@ -64,6 +66,8 @@ def clean(
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RuntimeError('a worker imports the script that called clean(); call it under if __name__ == "__main__":')
+    if missing := [name for name in NEEDS if not find_spec(name)]:
+        raise ImportError(f"cleaning needs {' and '.join(missing)}; install them with pip install 'slmkit[data]'")
     one_of("executor", executor, tuple(executors.RUNNERS))
     one_of("ending", ending, ENDINGS)
     for name, value in (("workers", workers), ("tasks", tasks), ("limit", limit)):
