@@ -18,29 +18,33 @@ from slmkit.model.decoder import Decoder
 from slmkit.training.config import TrainingConfig
 
 KEPT = 2
-RUNTIME_FIELDS = {"evaluate_every", "evaluate_tokens", "checkpoint_every"}  # may change when a run goes on
+RUNTIME_FIELDS = {"evaluate_every", "evaluate_tokens", "checkpoint_every", "shard"}  # may change when a run goes on
 
 
 class BadCheckpoint(ValueError):
     """This checkpoint cannot be used; the message says why in one line."""
 
 
-def save(folder: Path, step: int, model: Decoder, owners: list[torch.optim.Optimizer], config: TrainingConfig):
+def save(folder: Path, step: int, model: Decoder, owners: list[torch.optim.Optimizer], config: TrainingConfig,
+         write: bool = True):  # fmt: skip
     """Writes the state after `step` steps below `folder`.
 
-    Raises OSError with the remedy when the disk is full; earlier checkpoints stay as they are.
+    With weights spread over processes all of them call it, to put the tensors together, and one does `write`. Raises
+    OSError with the remedy when the disk is full; earlier checkpoints stay as they are.
     """
+    files = {
+        "model.safetensors": {name: whole(tensor) for name, tensor in model.named_parameters()},
+        "optimizer.safetensors": {name: whole(tensor) for name, tensor in _moments(model, owners).items()},
+    }
+    if not write:
+        return
     final = folder / f"step_{step:08d}"
     partial = folder / f"{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        files = {
-            "model.safetensors": dict(model.named_parameters()),
-            "optimizer.safetensors": _moments(model, owners),
-        }
         for name, tensors in files.items():
-            save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, partial / name)
+            save_file(tensors, partial / name)
         state = {
             "step": step,
             "model": model.config.to_dict(),
@@ -116,10 +120,10 @@ def _restore(model: Decoder, owners: list[torch.optim.Optimizer], tensors: dict,
     owner_of = _owners(owners)
     for name, parameter in model.named_parameters():
         with torch.no_grad():
-            parameter.copy_(tensors[name])
+            parameter.copy_(split_like(parameter, tensors[name]))
         owner_of[parameter].state[parameter] = {
             # Step counts stay where the optimizer keeps them, moments beside their parameter.
-            key.removeprefix(name + "/"): tensor if tensor.dim() == 0 else tensor.to(parameter.device)
+            key.removeprefix(name + "/"): tensor if tensor.dim() == 0 else split_like(parameter, tensor)
             for key, tensor in moments.items()
             if key.startswith(name + "/")
         }
@@ -138,6 +142,27 @@ def _moments(model: Decoder, owners: list[torch.optim.Optimizer]) -> dict:
 def _owners(owners: list[torch.optim.Optimizer]) -> dict:
     """Which optimizer steps a parameter."""
     return {p: owner for owner in owners for group in owner.param_groups for p in group["params"]}
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in one piece, without its gradient; one that is spread over processes is put together by all."""
+    tensor = tensor.detach()
+    return (tensor.full_tensor() if is_spread(tensor) else tensor).contiguous()
+
+
+def is_spread(tensor: torch.Tensor) -> bool:
+    """Whether this is a DTensor, of which each process holds a part; asked so that its slow module stays unimported."""
+    return hasattr(tensor, "full_tensor")
+
+
+def split_like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A whole `tensor` on the device of `parameter`, and spread over processes as `parameter` is."""
+    tensor = tensor.to(parameter.device)
+    if not is_spread(parameter):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
 
 
 def _sha256(path: Path) -> str:

@@ -35,6 +35,9 @@ class TrainingConfig:
 
     precision: str = "auto"  # auto: bf16 matrix products where the processor has them
     compile: bool | str = "auto"  # auto: torch.compile when the run is long enough to repay it
+    shard: bool = (
+        False  # several processes: each keeps its share of weights, gradients and moments (FSDP), not all (DDP)
+    )
     seed: int = 0  # of the batch order; the weights come with the model
 
     evaluate_every: int | None = None  # steps; None: at the end only
@@ -59,6 +62,7 @@ class TrainingConfig:
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("compile", self.compile, (True, False, "auto"))
+        _one_of("shard", self.shard, (True, False))
         for name in ("learning_rate", "muon_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

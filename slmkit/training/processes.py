@@ -1,5 +1,6 @@
 """Several processes: each computes the gradient of its rows, all average them, all take the same step."""
 
+import copy
 import os
 from contextlib import nullcontext
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from slmkit.model.decoder import Decoder
+from slmkit.training.checkpoint import is_spread, whole
 from slmkit.training.config import TrainingConfig
 
 
@@ -32,13 +34,39 @@ class Processes:
             )
         return cls(state.process_index, state.num_processes, state)
 
+    def split(self, model: Decoder, config: TrainingConfig) -> Decoder:
+        """What to train: the model itself, or a copy whose weights are spread over the processes, block by block.
+
+        The copy shards gradients and the optimizer's moments too, which are most of what training keeps (ZeRO,
+        Rajbhandari et al. 2020; PyTorch's fully_shard). `joined` writes its weights back.
+        """
+        if not (config.shard and self.count > 1):
+            return model
+        from torch.distributed.fsdp import fully_shard
+
+        spread = copy.deepcopy(model)
+        if model.config.sharing == "none":  # else blocks have parts in common, and the model is one unit
+            for block in spread.blocks:
+                fully_shard(block)
+        return fully_shard(spread)
+
+    def joined(self, spread: Decoder, model: Decoder) -> Decoder:
+        """`model` with the weights of `spread`, which `split` made of it; all processes take part."""
+        if spread is not model:
+            with torch.no_grad():
+                for ours, theirs in zip(model.parameters(), spread.parameters(), strict=True):
+                    ours.copy_(whole(theirs))
+        return model
+
     def share(self, loss_of: nn.Module) -> nn.Module:
-        """Wraps a module so that its backward pass averages gradients over the processes."""
-        return loss_of if self.count == 1 else nn.parallel.DistributedDataParallel(loss_of)
+        """Wraps a module so that its backward pass averages gradients over the processes, as a split model does."""
+        if self.count == 1 or any(map(is_spread, loss_of.parameters())):
+            return loss_of
+        return nn.parallel.DistributedDataParallel(loss_of)
 
     def local(self, loss_of: nn.Module):
         """A context in which backward passes only add up here: all but the last part of an accumulated step."""
-        return nullcontext() if self.count == 1 else loss_of.no_sync()
+        return loss_of.no_sync() if hasattr(loss_of, "no_sync") else nullcontext()
 
     def rows(self, config: TrainingConfig) -> list[slice]:
         """The rows of a batch that are this process's, in `accumulation` parts."""

@@ -44,12 +44,13 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
     team = Processes.join(model, config)
     folder = Path(folder) if folder is not None else None
     batches = data.train.batches(config.batch_size, config.context, config.seed)
-    owners = optimizers(model, config)
-    done = checkpoint.resume(folder, model, owners, config) if folder else 0
+    trained = team.split(model, config)
+    owners = optimizers(trained, config)
+    done = checkpoint.resume(folder, trained, owners, config) if folder else 0
     team.wait()  # nobody writes before everybody has read
     history = History.begin(folder if team.is_main else None, done)
-    loss_of = team.share(_module(model, config))
-    model.train()
+    loss_of = team.share(_module(trained, config))
+    trained.train()
     bar = tqdm(range(done, config.steps), "training", initial=done, total=config.steps, unit="step", delay=BAR_DELAY,
                disable=not (progress and team.is_main), leave=False)  # fmt: skip
     for step in bar:
@@ -59,13 +60,14 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
         bar.set_postfix_str(history.summary(), refresh=False)
         if on_step is not None:
             on_step(history)
-        if not team.is_main:
-            continue
         if _due(config.evaluate_every, step, config):
-            held_out = bits_per_byte(model, data.held_out, config.context, max_tokens=config.evaluate_tokens)
-            history.evaluated(step + 1, held_out)
-        if folder and _due(config.checkpoint_every, step, config):
-            checkpoint.save(folder, step + 1, model, owners, config)
+            team.joined(trained, model)
+            if team.is_main:
+                held_out = bits_per_byte(model, data.held_out, config.context, max_tokens=config.evaluate_tokens)
+                history.evaluated(step + 1, held_out)
+        if folder and _due(config.checkpoint_every, step, config) and (team.is_main or trained is not model):
+            checkpoint.save(folder, step + 1, trained, owners, config, write=team.is_main)
+    team.joined(trained, model)
     team.wait()
     return history
 
@@ -83,7 +85,7 @@ def _step(loss_of, owners: list, batches: Callable, config: TrainingConfig, step
             loss = loss_of(inputs, targets) / len(parts)  # parts are equally long, so their mean is the mean
             loss.backward()
         total += loss.detach()
-    norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf).item()
+    norm = checkpoint.whole(nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)).item()
     loss = team.mean(total)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise FloatingPointError(

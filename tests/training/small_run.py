@@ -35,7 +35,14 @@ def config(**options) -> TrainingConfig:
     return TrainingConfig(**given | options)
 
 
-if __name__ == "__main__":  # small_run.py FOLDER STEPS CHECKPOINT_EVERY
+if __name__ == "__main__":  # small_run.py FOLDER STEPS CHECKPOINT_EVERY [STOP_AFTER] [shard]
     torch.set_num_threads(1)
     folder, steps, every = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    train(model(), data(), config(steps=steps, checkpoint_every=every), folder, progress=False)
+    stop = int(sys.argv[4]) if sys.argv[4:5] not in ([], ["shard"]) else steps
+
+    def interrupted(history):
+        if history.losses and len(history.losses) == stop < steps:
+            sys.exit(0)
+
+    options = dict(steps=steps, checkpoint_every=every, evaluate_every=every, shard="shard" in sys.argv)
+    train(model(), data(), config(**options), folder, progress=False, on_step=interrupted)

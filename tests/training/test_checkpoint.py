@@ -87,8 +87,8 @@ def stop_after(steps, monkeypatch, folder, **options):
     """A run that stops right after it has written the checkpoint of so many steps."""
     original = checkpoint.save
 
-    def save_then_stop(folder, step, *rest):
-        original(folder, step, *rest)
+    def save_then_stop(folder, step, *rest, **options):
+        original(folder, step, *rest, **options)
         if step == steps:
             raise KeyboardInterrupt
 
