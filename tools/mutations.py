@@ -259,6 +259,20 @@ MODEL = [
 
 DATA = [
     *_in(
+        "data/mixing.py",
+        "data/test_mixing.py",
+        ("a source's rows are those of the batch", "return source, before[source]", "return source, i"),
+        ("two sources are read in the same order", "seed + APART * i for i", "seed + 0 * i for i"),
+        ("weights are shares of what is left, not of all", "UNIT * weight / rest", "UNIT * weight / left[0]"),
+        ("the seed moves nothing", "default_rng(seed).integers(UNIT", "default_rng(0).integers(UNIT"),
+        (
+            "sources of different tokenizers pass",
+            "for row, _ in self.sources.values()}) > 1",
+            "for row, _ in self.sources.values()}) > 9",
+        ),
+        ("a negative weight passes", "if not 0 <= weight < math.inf", "if not weight < math.inf"),
+    ),
+    *_in(
         "data/packing.py",
         "data/test_packing.py",
         ("targets are the inputs", "windows[:, :-1], windows[:, 1:]", "windows[:, :-1], windows[:, :-1]"),
@@ -331,6 +345,36 @@ TRAINING = [
         ("the rate ends above its end", "(1 - config.final_rate) * falling", "falling"),
         ("the cosine forgets the warm-up", "(step - start) / (config.steps - start)", "step / config.steps"),
         ("WSD decays early", "config.steps * (1 - config.decay)", "config.steps * config.decay"),
+    ),
+    *_in(
+        "training/stages.py",
+        "training/test_stages.py",
+        ("a source begins anew in each stage", "batch_size, context, seed, read.copy())", "batch_size, context, seed)"),
+        ("a stage begins one step late", "stage = bisect(self.ends, step)", "stage = bisect(self.ends, step - 1)"),
+        ("a stage counts its steps from the run's beginning", "step - (self.ends[stage - 1] if stage else 0)", "step"),
+        ("the decay begins too early", "decay=steps / (step + steps)", "decay=(steps + 1) / (step + steps)"),
+        ("a branch may have had other rates", "if any(share(before, i) != share(config, i)", "if False and any(i"),
+        ("kept runs do not know their stages", "return (steps, *(tensor", "return (*(tensor"),
+    ),
+    *_in(
+        "training/recipe.py",
+        "training/test_recipe.py",
+        ("an unknown key is passed over", "if name not in known:", "if False:"),
+        (
+            "the first source's held-out part is read, whatever is said",
+            "data[self.held_out].held_out",
+            "data[next(iter(data))].held_out",
+        ),
+        (
+            "the steps of all stages but the last",
+            "sum(stage.steps for stage in stages)",
+            "sum(s.steps for s in stages[:-1])",
+        ),
+    ),
+    *_in(
+        "training/processes.py",
+        "training/test_processes.py::test_a_checkpoint_of_two_processes_resumes_in_one_and_the_other_way_round",
+        ("the spread weights never come back", "ours.copy_(whole(theirs))", "pass"),
     ),
     *_in(
         "training/trainer.py",
