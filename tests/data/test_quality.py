@@ -100,3 +100,13 @@ def test_the_threshold_for_a_precision_is_the_lowest_that_reaches_it():
     assert quality.threshold_for_precision(scores, good, 0.8) == pytest.approx(0.8)
     with pytest.raises(ValueError, match=r"100% are good; at best 50%"):
         quality.threshold_for_precision(torch.tensor([2.0, 1.0]), torch.tensor([False, True]), 1.0)
+
+
+def test_ridge_is_least_squares_on_which_words_occur():
+    texts, targets = ["good one", "good two", "bad one", "bad two bad"], [6.0, 8.0, 2.0, 4.0]
+    exact = quality.ridge(texts, targets, [*texts, "good", "unknown"], penalty=1e-9)
+    assert exact.tolist() == pytest.approx([6, 8, 2, 4, 7, 5], abs=1e-4)
+    weak = quality.ridge(texts, targets, texts, penalty=1e6)
+    assert weak.tolist() == pytest.approx([5] * 4, abs=1e-3)
+    # One word in half of the texts, two of them: (X'X + penalty) w = X'y with X'X = 1, X'y = 2.
+    assert quality.ridge(["a", "b"], [1.0, 5.0], ["a"], penalty=1.0).item() == pytest.approx(3 - 2 * 0.5)

@@ -106,3 +106,25 @@ def test_passages_end_between_paragraphs_and_leave_out_what_is_too_short():
     assert "\n\n".join(pieces) == "\n\n".join(TEXT.split("\n\n")[: sum(p.count("\n\n") + 1 for p in pieces)])
     assert all(len(piece.split()) >= 60 for piece in pieces)
     assert all(len(piece.rsplit("\n\n", 1)[0].split()) < 60 for piece in pieces)
+
+
+def test_what_a_filter_finds_is_counted_by_kind():
+    documents = [rough.Rough("", kinds, 0) for kinds in ((), (), (), ("noise",), ("noise", "duplicate"), ("language",))]
+    told = rough.found(documents, [True, False, False, True, False, True])
+    assert told == pytest.approx({"clean": 1 / 3, "noise": 1 / 2, "duplicate": 0, "language": 1,
+                                  "precision": 2 / 3, "recall": 2 / 3})  # fmt: skip
+    assert rough.found(documents[:2], [False, False]) == {"clean": 0, "precision": 0, "recall": 0}
+    with pytest.raises(ValueError, match="shorter"):
+        rough.found(documents, [True])
+
+
+def test_a_text_can_be_made_alike_to_a_given_degree():
+    one, other = (" ".join(f"{letter}{i}" for i in range(200)) for letter in "ab")
+
+    def runs(text):
+        words = text.split()
+        return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
+
+    for similarity in (0.1, 0.3, 0.55, 0.8, 1.0):
+        a, b = runs(one), runs(rough.alike(one, other, similarity))
+        assert len(a & b) / len(a | b) == pytest.approx(similarity, abs=0.01)

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from itertools import combinations
+from itertools import combinations, pairwise
 from statistics import fmean
 
 import numpy as np
@@ -28,8 +28,8 @@ def runs_of(
     return total
 
 
-def reasons(tokens, least=50, mean_of="words", swap=False, alpha_of="tokens", some=any, stops=2, distinct=True, order=None,
-            short=len, below=0.8, strict=False):  # fmt: skip
+def reasons(tokens, least=50, mean_of="words", swap=False, alpha_of="tokens", some=any, stops=2, distinct=True,
+            order=None, short=len, below=0.8, strict=False):  # fmt: skip
     words = [token for token in tokens if not PUNCTUATION_SET.issuperset(token)]
     among = {"words": words, "tokens": tokens}
     mean = fmean(map(len, among[mean_of]))
@@ -171,7 +171,7 @@ WRONG = {
         (lambda s, b: {(j, i) for i, j in banded(s, b)}, "wrong way round"),
         (lambda s, b: banded(s, b) | {(i, i) for i in range(len(s))}, "pair with itself"),
         (lambda s, b: banded(s, b, lambda place, band: (place, np.sort(band).tobytes())), "order of the numbers"),
-        (lambda s, b: banded(s, b, pairs=lambda group, _: zip(group, group[1:])), "only neighbours"),
+        (lambda s, b: banded(s, b, pairs=lambda group, _: pairwise(group)), "only neighbours"),
         (
             lambda s, b: banded(s, b, pairs=lambda group, _: ((group[0], j) for j in group[1:])),
             "only the first is paired",

@@ -21,10 +21,11 @@ def repeated_runs(answer):
         "spaces between the words are counted; leave them out": 2 * (size + 3),
         "a repeated run counts once only; each time that it comes again counts": size,
         "that is a share of all characters; return their number": 2 * size / sum(map(len, words)),
+        "after a run that is new go on one word later, not n words": 0,
     })  # fmt: skip
     compare(call(answer, ["ha"] * 7, 2), 12, "seven times the same word of two letters, in runs of two", {
         "behind a repeated run go on after its last word, else its words count more than once": 20,
-        "after a run that is new go on one word later, not n words": 8,
+        "the last run is left out; it starts at len(words) - n": 8,
     })  # fmt: skip
     compare(call(answer, ["a", "b", "x", "a", "b"], 2), 2, "a run of two words at the end", {
         "the last run is left out; it starts at len(words) - n": 0,
@@ -58,7 +59,7 @@ def heuristics(answer):
         ([*plain[:48], *stops], None, "50 words", {"short_doc": "50 words are enough; fewer are too short"}),
         ([*["a", "an", "it"] * 20, *stops], "below_avg_threshold", "words of one or two letters", {
             "above_avg_threshold": "those words are short, not long: the two reasons have changed places"}),
-        ([*["the", "of"] * 40, *["......"] * 10], "below_avg_threshold", "words of 2.5 letters, and signs of six", {
+        ([*["the", "of"] * 40, *["........"] * 12], "below_avg_threshold", "words of 2.5 letters, and signs of eight", {
             None: "punctuation is counted in the mean length; only words are"}),
         ([*["incomprehensible"] * 60, *stops], "above_avg_threshold", "words of 16 letters", {
             "below_avg_threshold": "those words are long, not short: the two reasons have changed places"}),
@@ -173,10 +174,11 @@ def signature(answer):
 
 @exercise("07/candidates")
 def candidates(answer):
-    rows = np.array([[1, 2, 3, 4, 5, 6], [1, 2, 9, 9, 9, 9], [7, 2, 3, 8, 5, 8], [9, 9, 3, 4, 8, 7], [3, 4, 1, 2, 8, 8],
-                     [1, 2, 8, 9, 0, 0], [6, 4, 2, 1, 5, 7]], np.uint64)  # fmt: skip
+    rows = np.array([[1, 2, 3, 4, 5, 6], [1, 2, 9, 8, 7, 9], [7, 2, 3, 8, 5, 8], [9, 9, 3, 4, 8, 7],
+                     [3, 4, 1, 2, 8, 8], [1, 2, 8, 9, 0, 0], [6, 4, 2, 1, 5, 7], [6, 4, 2, 3, 9, 6],
+                     [3, 0, 1, 0, 8, 1]], np.uint64)  # fmt: skip
     got = call(answer, rows.copy(), 3)
-    right = {(0, 1), (0, 3), (0, 5), (1, 5)}
+    right = {(0, 1), (0, 3), (0, 5), (1, 5), (6, 7)}
     try:
         got = {tuple(int(i) for i in pair) for pair in got}
     except TypeError:
@@ -205,7 +207,7 @@ def candidates(answer):
         "of a group that agrees only the first is paired with the others; every two are a pair": right - {(1, 5)},
         "those are pairs that agree in half of the numbers or more; bands are asked for":
             _pairs(rows, lambda x, y: (x == y).mean() >= 0.5),
-        "only the first band is compared": {(0, 1), (0, 5), (1, 5)},
+        "only the first band is compared": right - {(0, 3)},
     }  # fmt: skip
     for message, value in mistakes.items():
         if got == value:
