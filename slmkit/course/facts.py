@@ -8,7 +8,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from slmkit.course import attention, data_quality, data_quantity, datasets, facts_trends, feedforward, findings, sharing
+from slmkit.course import (
+    attention,
+    data_quality,
+    data_quantity,
+    datasets,
+    facts_trends,
+    feedforward,
+    findings,
+    sharing,
+    training,
+)
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
 from slmkit.survey import evidence, statistics, zoo
@@ -120,4 +130,4 @@ for _id in evidence.DECIDED:
 for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
-FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS
+FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS

@@ -17,6 +17,7 @@ from slmkit.course import (
     figures_trends,
     findings,
     style,
+    training,
 )
 from slmkit.survey import statistics
 
@@ -139,6 +140,7 @@ FIGURES = {
     **figures_sharing.FIGURES,
     **figures_data_quality.FIGURES,
     **figures_datasets.FIGURES,
+    **training.FIGURES,
     **findings.figures(),
 }
 
