@@ -257,7 +257,7 @@ for _table, _short in (("models", "survey"), ("models_since", "since")):
 for _row in rows("dataset_sizes"):
     FACTS[f"size.{_row['key']}"] = partial(in_words, _row)
 for _name, _row in listed().items():
-    FACTS[f"size.{_name}.survey"] = partial(str, _row["survey_tokens"])
+    FACTS[f"size.{_name}.survey"] = partial(str, _row["survey_tokens"] or "no size")
     FACTS[f"uses.{_name}.since"] = partial(_since, _name, lambda models: str(len(models)))
     FACTS[f"uses.{_name}.since.who"] = partial(_since, _name, who)
     for _year in YEARS:
