@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -139,12 +140,18 @@ def profile(options):
 
 def bench(options) -> int:
     from slmkit.course import machine
-    from slmkit.profiling import bench
+    from slmkit.profiling import bench, bench_data
 
     facts = {"date": machine.today(), "machine": machine.describe(), "versions": machine.versions()}
     print(f"{machine.in_words(facts['machine'])}; {', '.join(map(' '.join, facts['versions'].items()))}")
-    path = options.json or build_folder() / "records" / "bench.json"
-    return bench.run(options.threads, quick=options.quick, path=Path(path), facts=facts)
+    path = Path(options.json or build_folder() / "records" / "bench.json")
+    if options.only != "data":
+        bench.run(options.threads, quick=options.quick, path=path, facts=facts)
+    if options.only != "models":
+        path = path if options.json and options.only else path.with_stem(f"{path.stem}-data")
+        facts["versions"] |= {name: metadata.version(name) for name in ("datatrove", "spacy", "datasketch", "rensa")}
+        bench_data.run(max(options.threads), quick=options.quick, path=path, facts=facts)
+    return 0
 
 
 def write_json(path: str | Path, value):

@@ -12,7 +12,7 @@ import torch
 
 import slmkit
 from slmkit import cli, commands, pretrained, profiling, surveycommands, textcommands
-from slmkit.data import corpora
+from slmkit.data import corpora, pipeline
 from slmkit.data.tokenizer import Tokenizer
 
 TINY = shlex.split("--vocab 300 --d-model 16 --layers 1 --heads 2 --batch 2 --context 16 --steps 4 --save-every 2")
@@ -59,12 +59,24 @@ def test_help_lists_every_command_and_imports_nothing_slow():
         "import sys; from slmkit.cli import main; main(['--help']); assert not {'torch', 'pandas'} & set(sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    for name in ("doctor", "count", "compare", "models", "claims", "lab", "train", "generate", "profile", "bench"):
+    for name in (
+        "doctor",
+        "count",
+        "compare",
+        "models",
+        "claims",
+        "lab",
+        "train",
+        "generate",
+        "profile",
+        "bench",
+        "clean",
+    ):
         assert re.search(rf"^ +{name}\b", said, flags=re.M), name
 
 
 COMMANDS = ["doctor", "count", "compare", "models", "claims", "lab list", "lab run", "train", "generate", "profile",
-            "bench"]  # fmt: skip
+            "bench", "clean"]  # fmt: skip
 
 
 def example_of(command: str, run) -> list[str]:
@@ -95,17 +107,26 @@ def test_the_example_in_the_help_runs(command, run, monkeypatch):
 
         monkeypatch.setattr(build, "main", lambda given: asked.update(given=given) or 0)
     elif command == "bench":
-        from slmkit.profiling import bench
+        from slmkit.profiling import bench, bench_data
 
         monkeypatch.setattr(bench, "run", lambda threads, **options: asked.update(options, threads=threads) or 0)
+        monkeypatch.setattr(bench_data, "run", lambda workers, **options: asked.update(workers=workers) or 0)
+    elif command == "clean":
+        monkeypatch.setattr(pipeline, "clean", lambda *given, **options: asked.update(options, given=given) or REPORT)
     monkeypatch.setenv("SLMKIT_BUILD", "build")
     code, out, err = run(shlex.join(words))
     assert code == 0, err
     assert out or command == "lab run"
     if command == "lab run":
         assert asked["given"][:4] == ["--profile", "smoke", "--lab", "00"]
+    if command == "clean":
+        assert asked["given"] == ("texts", "cleaned", ["gopher_quality", "minhash"])
+        assert asked["workers"] == 2
     if command == "bench":
-        assert (asked["threads"], asked["quick"]) == ([1], True)
+        assert (asked["threads"], asked["quick"], asked["workers"]) == ([1], True, 1)
+
+
+REPORT = {"documents": {"read": 3, "out": 2}, "bytes": {"read": 9, "out": 6}, "left_out": [], "steps": []}
 
 
 def fast_machine(**_):

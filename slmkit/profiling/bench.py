@@ -38,6 +38,7 @@ TARGETS = {
     ("generate", "small"): 2.0, ("generate", "large"): 1.6, ("import torch", ""): 1 / 1.3,
 }  # fmt: skip
 SAME_LOSS = 0.02  # bits per byte; in bf16 a run ends this close to its fp32 twin
+HEAD = f"{'':<68}{'peer':>10}{'ours':>10}  ratio  middle half  target"
 SIDES = (256, 512, 1024)  # of the square products whose fastest is the machine's peak
 
 
@@ -91,7 +92,7 @@ def run(threads: list[int], *, quick: bool = False, path: Path, facts: dict | No
         for size in effort.sizes:
             parameters = count_parameters(contestants.decoder(size).config).total
             title = f"{parameters / 1e6:.1f}M parameters, {count} thread{'s' * (count > 1)}"
-            print(f"\n{title}\n{'':<68}{'peer':>10}{'ours':>10}  ratio  middle half  target", flush=True)
+            print(f"\n{title}\n{HEAD}", flush=True)
             with use_threads(count):
                 for row in [*training_rows(size, count, effort, peaks), decoding_row(size, count, effort)]:
                     rows.append(row)
