@@ -6,7 +6,7 @@ A packed file is a safetensors file of one tensor, memory-mapped when read, so t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,10 +16,6 @@ from torch import Tensor
 
 from slmkit.data.corpora import Corpus
 from slmkit.data.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from slmkit.data.mixing import Mixture
-    from slmkit.training.stages import Staged
 
 
 @dataclass(frozen=True)
@@ -43,14 +39,20 @@ class TokenRow:
         return Batches(self, batch_size, context, seed)
 
 
+class ToTrainOn(Protocol):
+    """What batches can be drawn from: a TokenRow, a mixture (mixing.py), or stages of mixtures (training/stages.py)."""
+
+    vocab_size: int
+    content: tuple[Tensor, ...]
+
+    def batches(self, batch_size: int, context: int, seed: int = 0): ...
+
+
 @dataclass(frozen=True)
 class TokenData:
-    """What `slmkit.train` takes: tokens to train on, and tokens held out.
+    """What `slmkit.train` takes: what to train on, and tokens held out."""
 
-    Those to train on are a row, a mixture of rows (mixing.py), or a mixture that changes (training/stages.py).
-    """
-
-    train: "TokenRow | Mixture | Staged"
+    train: ToTrainOn
     held_out: TokenRow
 
 
