@@ -15,10 +15,6 @@ def in_float32(weight, shift, start, stop):
     return torch.floor(torch.arange(start, stop + 1) * weight + shift).diff() > 0
 
 
-def flops(width, layers, d_ff, vocab, tokens, each=6, attention=4, ffn=3, heads=1):
-    return each * tokens * (layers * (attention * width**2 + ffn * width * d_ff) + heads * vocab * width)
-
-
 def law_fit(n, d, loss, exponents, columns=lambda n, d, a, b: (np.ones(len(n)), n**-a, d**-b), pairs=None, order=None):
     best = (math.inf,)
     for a, b in pairs(exponents) if pairs else [(a, b) for a in exponents for b in exponents]:
@@ -70,19 +66,6 @@ WRONG = {
         (partial(turns, after=1), "one row too many"),
         (in_float32, "float32 has seven digits"),
         (lambda *given: None, "return"),
-    ],
-    "08/training_flops": [
-        (partial(flops, each=2), "forward pass alone"),
-        (partial(flops, each=3), "one multiplication and one addition"),
-        (partial(flops, each=4), "backward pass alone"),
-        (partial(flops, heads=0), "head is missing"),
-        (partial(flops, heads=2), "to look a token up takes no product"),
-        (lambda w, layers, *rest: flops(w, layers, *rest, heads=layers), "not in each layer"),
-        (partial(flops, ffn=2), "three matrices"),
-        (partial(flops, attention=3), "one is missing"),
-        (partial(flops, attention=1), "queries, keys, values, output"),
-        (lambda w, layers, *rest: flops(w, 1, *rest), "that is one layer"),
-        (lambda *given: flops(*given[:-1], 1), "for one token"),
     ],
     "08/fit_law": [
         (partial(law_fit, order=(0, 1, 4, 3, 2)), "alpha and beta have changed places"),

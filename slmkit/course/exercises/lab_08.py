@@ -37,34 +37,6 @@ def from_first(answer):
     compare(got, turns(far, far + 20), "rows after the first 10⁹")
 
 
-@exercise("08/training_flops")
-def training_flops(answer):
-    width, layers, d_ff, vocab, tokens = 24, 3, 80, 700, 1000
-    attention, ffn, head = 4 * width**2, 3 * width * d_ff, vocab * width
-
-    def flops(attention=attention, ffn=ffn, head=head, each=6, layers=layers, tokens=tokens):
-        return each * tokens * (layers * (attention + ffn) + head)
-
-    mistakes = {
-        "that is the forward pass alone, 2 FLOPs a weight; the backward pass takes twice as many more": dict(each=2),
-        "each weight takes one multiplication and one addition: 2 FLOPs, not 1, three times": dict(each=3),
-        "that is the backward pass alone; the forward pass takes 2 FLOPs a weight more": dict(each=4),
-        "the head is missing: it multiplies each token by the whole table": dict(head=0),
-        "the table of a tied model works once a token, in the head; to look a token up takes no product":
-            dict(head=2 * head),
-        "the head works once, not in each layer": dict(head=layers * head),
-        "a gated layer has three matrices, not two": dict(ffn=2 * width * d_ff),
-        "attention has four matrices: queries, keys, values, output; one is missing": dict(attention=3 * width**2),
-        "attention has four matrices: queries, keys, values, output": dict(attention=width**2),
-        "that is one layer; there are `layers`": dict(layers=1),
-        "that is for one token; there are `tokens`": dict(tokens=1),
-    }  # fmt: skip
-    mistakes = {message: flops(**changed) for message, changed in mistakes.items()}
-    compare(
-        call(answer, width, layers, d_ff, vocab, tokens), flops(), "training FLOPs of a model of width 24", mistakes
-    )
-
-
 def law_at(law, n, d):
     least, a, alpha, b, beta = law
     return least + a * n**-alpha + b * d**-beta
