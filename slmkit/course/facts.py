@@ -16,6 +16,7 @@ from slmkit.course import (
     facts_trends,
     feedforward,
     findings,
+    pipelines,
     sharing,
     training,
 )
@@ -130,4 +131,4 @@ for _id in evidence.DECIDED:
 for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
-FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS
+FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS

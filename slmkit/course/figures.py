@@ -16,6 +16,7 @@ from slmkit.course import (
     figures_survey,
     figures_trends,
     findings,
+    pipelines,
     style,
     training,
 )
@@ -140,6 +141,7 @@ FIGURES = {
     **figures_sharing.FIGURES,
     **figures_data_quality.FIGURES,
     **figures_datasets.FIGURES,
+    **pipelines.FIGURES,
     **training.FIGURES,
     **findings.figures(),
 }

@@ -37,7 +37,7 @@ def run(workers: int, *, quick: bool = False, path: Path, facts: dict | None = N
     """
     count, rounds = (DOCUMENTS // 10, 1) if quick else (DOCUMENTS, rounds)
     print(f"\n{count:,} documents, steps {', '.join(STEPS)}, {workers} workers, {TASKS} tasks\n{HEAD}", flush=True)
-    spent = pipelines(count, workers, rounds)
+    spent, report = pipelines(count, workers, rounds)
     rows = pipeline_rows(spent, count, workers) + minhash_rows(documents(count // 5), rounds)
     print("\n".join(map(in_words, rows)), flush=True)
     found = recall(100 if quick else 400)
@@ -48,6 +48,10 @@ def run(workers: int, *, quick: bool = False, path: Path, facts: dict | None = N
     record = (facts or {}) | {
         "documents": count, "workers": workers, "rows": [asdict(row) for row in rows],
         "spent": {who: [one._asdict() for one in turns] for who, turns in spent.items()}, "recall": found,
+        "report": {"documents": report["documents"], "steps": [
+            {name: one[name] for name in ("step", "in", "dropped", "out")}
+            | {"reasons": {reason: why["count"] for reason, why in one["reasons"].items()}} for one in report["steps"]
+        ]},
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -76,7 +80,7 @@ def minhash_rows(texts: Sequence[str], rounds: int) -> list[Row]:
     works = {name: (lambda loop=loop: loop(texts)) for name, loop in MINHASH.items()}
     times = measure_in_turn(works, repeats=rounds, warmup=0, clock="cpu")
     return [
-        compared(f"minhash_clusters | a plain loop over {peer}", f"{len(texts)} documents", 1, "documents/s", len(texts),
+        compared(f"minhash_clusters | a loop over {peer}", f"{len(texts)} documents", 1, "documents/s", len(texts),
                  times["slmkit"], times[peer], None, {"copies found": f"{found[peer]} peer, {found['slmkit']} ours"})
         for peer in MINHASH if peer != "slmkit"
     ]  # fmt: skip
@@ -197,8 +201,11 @@ def _children(process) -> list:
         return []
 
 
-def pipelines(count: int, workers: int, rounds: int) -> dict[str, list[Spent]]:
-    """Both pipelines over the same documents, in turn. Raises RuntimeError when they keep other documents."""
+def pipelines(count: int, workers: int, rounds: int) -> tuple[dict[str, list[Spent]], dict]:
+    """Both pipelines over the same documents, in turn, and our report.
+
+    Raises RuntimeError when they keep other documents.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -219,7 +226,8 @@ def pipelines(count: int, workers: int, rounds: int) -> dict[str, list[Spent]]:
         if kept["ours"] != kept["theirs"]:
             raise RuntimeError(f"slmkit clean keeps {len(kept['ours'])} documents and datatrove {len(kept['theirs'])}, "
                                "or others, so the two do not do the same work")  # fmt: skip
-    return spent
+        report = json.loads(Path(folder, f"ours{rounds - 1}", "out", "report.json").read_text(encoding="utf-8"))
+    return spent, report
 
 
 # -- MinHash in one process

@@ -1,0 +1,138 @@
+"""Numbers and drawings of the page on cleaning pipelines, all from the record of `slmkit bench --only data`."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from slmkit.course import style
+from slmkit.data.dedup import collision_probability
+from slmkit.paths import root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Copied from build/records/bench-data.json after a run on a quiet machine.
+RECORD = root() / "book" / "records" / "bench" / "data.json"
+WALL, PROCESSOR, DATASKETCH, RENSA = range(4)  # the rows of the record, in their order
+
+
+@cache
+def record() -> dict:
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def rate(row: int, who: str) -> str:
+    """Documents a second, in three digits at most."""
+    value = record()["rows"][row][who]
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def ratio(row: int, turned: bool = False) -> str:
+    """How many times as fast as the peer we are; turned, how many times as fast the peer is."""
+    value = record()["rows"][row]["ratio"]
+    return f"{1 / value if turned else value:.2g}"
+
+
+def memory(who: str) -> str:
+    return f"{max(one['peak'] for one in record()['spent'][who]) / 1e6:,.0f} MB"
+
+
+def recall(similarity: float, column: str) -> str:
+    return f"{100 * next(one[column] for one in record()['recall'] if one['similarity'] == similarity):.0f}%"
+
+
+def precision() -> str:
+    """The lowest of all similarities."""
+    return f"{100 * min(one['precision'] for one in record()['recall'] if one['precision'] is not None):.0f}%"
+
+
+def half(low: float = 0.0, high: float = 1.0) -> float:
+    """The similarity at which half of the pairs are found."""
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if collision_probability(middle) < 0.5 else (low, middle)
+    return low
+
+
+def dropped(step: str) -> str:
+    return f"{next(one['dropped'] for one in record()['report']['steps'] if one['step'] == step):,}"
+
+
+FACTS = {
+    "cleaning.documents": lambda: f"{record()['documents']:,}",
+    "cleaning.workers": lambda: str(record()["workers"]),
+    "cleaning.out": lambda: f"{record()['report']['documents']['out']:,}",
+    "cleaning.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
+    "cleaning.date": lambda: record()["date"],
+    "cleaning.pairs": lambda: f"{record()['recall'][0]['pairs']:,}",
+    "cleaning.precision": precision,
+    "cleaning.half": lambda: f"{half():.2f}",
+    "cleaning.ratio": partial(ratio, PROCESSOR),
+    "cleaning.datasketch.faster": partial(ratio, DATASKETCH, turned=True),
+    "cleaning.rensa.faster": partial(ratio, RENSA, turned=True),
+}
+for _who in ("ours", "theirs"):
+    FACTS |= {f"cleaning.memory.{_who}": partial(memory, _who)}
+    for _row, _name in enumerate(("wall", "processor", "datasketch", "rensa")):
+        FACTS[f"cleaning.{_name}.{_who}"] = partial(rate, _row, _who)
+for _similarity in (0.5, 0.6, 0.7, 0.8, 0.9):
+    for _column in ("recall", "theory"):
+        FACTS[f"cleaning.{_column}.{_similarity}"] = partial(recall, _similarity, _column)
+for _step in ("language", "gopher_repetition", "gopher_quality", "c4", "fineweb", "minhash"):
+    FACTS[f"cleaning.dropped.{_step}"] = partial(dropped, _step)
+
+
+def cleaning_funnel() -> Figure:
+    """What is left after each step, as a bar, and what the step took, hatched behind it."""
+    import matplotlib.pyplot as plt
+
+    style.settings()
+    report = record()["report"]
+    bars = [("read", report["documents"]["read"], 0)]
+    bars += [(one["step"].replace("_", " "), one["out"], one["dropped"]) for one in report["steps"]]
+    figure, axis = plt.subplots(figsize=(4.8, 2.9))
+    for place, (_, left, lost) in enumerate(bars):
+        axis.barh(place, left, 0.7, color=style.COLOURS[0])
+        axis.barh(place, lost, 0.7, left=left, facecolor="white", edgecolor=style.COLOURS[1], hatch="////")
+        says = f"{left:,}" if not place else f"{left:,}  (−{lost:,})"
+        axis.text(left + lost, place, f" {says}", va="center", fontsize=9)
+    axis.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+    axis.set_xlim(0, 1.42 * bars[0][1])
+    axis.set_xticks([0, bars[0][1] / 2, bars[0][1]])
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.set_xlabel("documents")
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+def cleaning_recall() -> Figure:
+    """The share of near-duplicates that MinHash finds: the theory as a line, our pairs as points with 95% intervals."""
+    import matplotlib.pyplot as plt
+
+    style.settings()
+    figure, axis = plt.subplots(figsize=(4.8, 3.0))
+    grid = [0.4 + 0.005 * i for i in range(121)]
+    axis.plot(grid, [collision_probability(s) for s in grid], color=style.COLOURS[0], label="theory")
+    found = record()["recall"]
+    spans = [wilson(one["recall"], one["pairs"]) for one in found]
+    axis.vlines([one["similarity"] for one in found], *zip(*spans), color=style.COLOURS[1], linewidth=1.5)
+    axis.plot([one["similarity"] for one in found], [one["recall"] for one in found], "o", color=style.COLOURS[1],
+              markersize=4.5, label="found, with 95% interval")  # fmt: skip
+    axis.set_xlabel("Jaccard similarity of the 5-grams")
+    axis.set_ylabel("share of pairs found")
+    axis.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95% interval of a share of `count` (Wilson 1927): it stays within 0 and 1."""
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+
+
+FIGURES = {"cleaning_funnel": cleaning_funnel, "cleaning_recall": cleaning_recall}
