@@ -85,6 +85,7 @@ def clean(
         executors.RUNNERS[executor](passes, work, workers, cluster or {}, progress and sys.stderr.isatty())
     if executor == "slurm":
         return None
+    (work / RUN).unlink()  # first, so that a kill from here on leaves a run that is done
     shutil.rmtree(work)
     return json.loads((target / REPORT).read_text(encoding="utf-8"))
 
@@ -142,7 +143,10 @@ def prepare(source: Path, target: Path, settings: dict) -> dict | None:
             if (digest(known) if kept else known.get("run")) != digest(run):
                 raise ValueError(f"{target} holds a run with other steps, settings, versions or files in the source; "
                                  "empty it, or give another folder")  # fmt: skip
-            return run if kept else None
+            if kept:
+                return run
+            shutil.rmtree(target / WORK, ignore_errors=True)
+            return None
     if target.is_dir() and any(path.name != WORK for path in target.iterdir()):
         raise ValueError(f"{target} is not empty and holds no run of this kind; give an empty or a new folder")
     (target / WORK).mkdir(parents=True, exist_ok=True)
