@@ -16,6 +16,7 @@ from slmkit.course import (
     facts_trends,
     feedforward,
     findings,
+    mup_page,
     pipelines,
     sharing,
     training,
@@ -131,4 +132,4 @@ for _id in evidence.DECIDED:
 for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
-FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS
+FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
