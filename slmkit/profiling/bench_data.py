@@ -20,6 +20,7 @@ from slmkit.data import corpora
 from slmkit.data.dedup import MinHash, collision_probability, minhash_clusters, shingles
 from slmkit.data.filtering import Filter
 from slmkit.data.rough import edited, passages
+from slmkit.data.tinyworld import stories
 from slmkit.paths import build_folder
 from slmkit.profiling.bench import HEAD, Row, compared, in_words
 from slmkit.profiling.timing import Timing, measure_in_turn
@@ -101,9 +102,9 @@ def documents(count: int, seed: int = 0, copies: float = COPIES) -> list[str]:
     from pydoc_data.topics import topics
 
     rng = random.Random(seed)
-    pools = [passages(corpora.speeches().train, words=120), _blocks(corpora.code().train), list(topics.values()),
-             list(corpora.tinyworld().train)]  # fmt: skip
     wanted = round(count * (1 - copies))
+    told = [story.text for story in stories(wanted // 10 + 1, seed)]
+    pools = [passages(corpora.speeches().train, words=120), _blocks(corpora.code().train), list(topics.values()), told]
     shares = zip(pools, (0.6, 0.2, 0.1, 0.1))
     parts = [rng.sample(pool, min(round(share * wanted), len(pool))) for pool, share in shares]
     found = [text for part in parts for text in part]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slmkit.data.filtering import FILTERS, Filter, block, judge
+from slmkit.data.filtering import FILTERS, Filter, block, identifier, judge
 
 SENTENCE = "The people of the country have to be told that it will rain on the old roof with great force tomorrow. "
 PROSE = """\
@@ -50,7 +50,10 @@ def test_thresholds_can_be_moved():
     assert judge(SENTENCE * 2, "gopher_quality") == "gopher_short_doc"
     assert judge(SENTENCE * 2, "gopher_quality", min_doc_words=20) is None
     assert judge(PROSE, "language", languages=("de", "fr")) == "language_en"
-    assert judge(PROSE, "language", languages="en", threshold=1.0) == "language_unsure"
+    found, probability = identifier().classify("Hotel Berlin")
+    assert probability < 0.95
+    assert judge("Hotel Berlin", "language", languages=found, threshold=0.95) == "language_unsure"
+    assert judge("Hotel Berlin", "language", languages=found, threshold=0) is None
 
 
 def test_a_block_is_datatrove_s_and_c4_cuts_lines_but_not_those_without_a_full_stop():
@@ -59,9 +62,9 @@ def test_a_block_is_datatrove_s_and_c4_cuts_lines_but_not_those_without_a_full_s
 
     assert all(isinstance(block(name), BaseFilter) for name in FILTERS)
     no_stop = "A line that ends without its full stop"
-    document = Document(f"{PROSE}\nHome\nPlease enable javascript to see this.\n{no_stop}", "1")
+    document = Document(f"{PROSE}Home\nPlease enable javascript to see this.\n{no_stop}", "1")
     assert block("c4").filter(document) is True
-    assert document.text == f"{PROSE}\n{no_stop}"
+    assert document.text == f"{PROSE}{no_stop}"
 
 
 @pytest.mark.parametrize(("make", "says"), [
