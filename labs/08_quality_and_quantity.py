@@ -193,8 +193,8 @@ def trained(name, arms_of):
     return table.assign(parameters=slmkit.count_parameters(shape(lab.width)).total)
 
 def scarce(seed):
-    """A pool whose rough text is an eighth of what is read"""
-    n = max(24, len(pool) * read // (8 * len(rows["rough"])))
+    """A pool whose rough text is an eighth of what is read, but 48 documents at least"""
+    n = max(48, len(pool) * read // (8 * len(rows["rough"])))
     few = {name: kept(name, seed * n, (seed + 1) * n) for name in ("rough", "model", "clean")}
     fewer = lab.steps * len(few["model"]) / len(few["rough"])
     return {name: (row, lab.steps) for name, row in few.items()} | {"model, fewer steps": (few["model"], fewer)}
@@ -238,14 +238,15 @@ best, least = (optima[optima.flops == one] for one in (flops, min(lab.budgets)))
 growth = [np.polyfit(np.log(one.flops), np.log(one.n), 1)[0] for _, one in optima.groupby("seed")]
 finding("08-optimum", f"tokens a parameter at {flops:.0e} and {min(lab.budgets):.0e} FLOPs; size ~ FLOPs ** growth",
         size=best.n.tolist(), ratio=best.ratio.tolist(), ratio_small=least.ratio.tolist(), growth=growth)
-steps = math.exp(np.log(least.ratio).mean()) * slmkit.count_parameters(shape(lab.small)).total / lab.batch / CONTEXT
+ratio = math.exp(np.log(least.ratio).mean())
+steps = ratio * slmkit.count_parameters(shape(lab.small)).total / lab.batch / CONTEXT
 arms = {f"{x:g} times": Arm(shape(lab.small), training(x * steps, lab.batch), text) for x in lab.ladder}
 ladder = lab.sweep(lab.tuned(arms, lab.factors, lab.seeds[:1]), lab.seeds)
 comparison("08-tokens", ladder, "1 times", "the model; its optimal tokens, times")
 bits, doublings = ladder.pivot(index="seed", columns="arm", values="bits_per_byte"), math.log2(20 / lab.ladder[0])
 falls = (bits[f"{lab.ladder[0]:g} times"] - bits["20 times"]) / doublings
 made = record("C38", falls, unit="bits per byte", note=f"the mean of {doublings:.1f} doublings")
-made = record("C40", bits["20 times"], against=bits["1 times"], unit="bits per byte")
+made = record("C40", bits["20 times"], bits["1 times"], "bits per byte", note=f"to {20 * ratio:.0f} tokens a parameter")
 
 # %% [markdown]
 # **The law**, fitted to all of a seed's runs. From it follow the price of over-training, as FLOPs in multiples of the
@@ -287,9 +288,8 @@ for marker, (flops, table) in zip("os^", tables.items()):
     compute.plot(size, curve, color=points.get_color())
 compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte")
 service.plot([f"{x:g}" for x in times], found[heads[0]].T, "o-")
-service.set(xlabel="served tokens (times the optimal ones)", ylabel="size (compute-optimal = 1)", ylim=(0, None))
-again.legend(), compute.legend(), plt.show()
-# fmt: on
+service.set(xlabel="served tokens / training tokens", ylabel="size (compute-optimal = 1)", ylim=(0, None))
+again.minorticks_off(), again.legend(), compute.legend(), plt.show()
 
 # %% [markdown]
 # ## Verdict

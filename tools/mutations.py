@@ -420,6 +420,16 @@ TRAINING = [
 
 EVALUATION = [
     *_in(
+        "evaluation/word_order.py",
+        "evaluation/test_word_order.py",
+        ("a draw counts as a choice", "(right < swapped)", "(right <= swapped)"),
+        ("the likelier sentence is refused", "(right < swapped)", "(right > swapped)"),
+        ("no separator in front", "[end, *ids[:-1]]", "[ids[0], *ids[:-1]]"),
+        ("the filling counts", "padding_value=UNREAD", "padding_value=0"),
+        ("equal words change places", " if words[i] != words[i + 1]", ""),
+        ("the last word may change its place", "len(words) - 2", "len(words) - 1"),
+    ),
+    *_in(
         "evaluation/bits.py",
         "evaluation/test_bits.py",
         ("nats pass for bits", "losses.sum().item() / math.log(2)", "losses.sum().item()"),

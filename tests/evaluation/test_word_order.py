@@ -40,10 +40,17 @@ def test_the_likelier_sentence_is_chosen():
         logs = model(ids[None, :-1])[0].log_softmax(-1)
         return -logs[torch.arange(len(ids) - 1), ids[1:]].sum().item()
 
+    words = DOCUMENTS[0].split()
+    # Any two texts can be compared: some of one length, some not, where the filling of the shorter must not count.
+    pairs += [(" ".join(words[i : i + 4]), " ".join(words[j : j + n])) for i, j, n in ((0, 1, 4), (5, 2, 4), (8, 0, 4))]
+    pairs += [(" ".join(words[i:]), " ".join(words[: i + 2])) for i in range(2, len(words) - 2)]
     chosen = [bits(right) < bits(swapped) for right, swapped in pairs]
-    assert share_in_order(model, tokenizer, pairs) == pytest.approx(sum(chosen) / 3)
+    assert 0 < sum(chosen) < len(pairs)
+    for pair, likelier in zip(pairs, chosen, strict=True):
+        assert share_in_order(model, tokenizer, [pair]) == likelier
+    assert share_in_order(model, tokenizer, pairs) == pytest.approx(sum(chosen) / len(pairs))
     turned = [(swapped, right) for right, swapped in pairs]
-    assert share_in_order(model, tokenizer, turned) == pytest.approx(1 - sum(chosen) / 3)
+    assert share_in_order(model, tokenizer, turned) == pytest.approx(1 - sum(chosen) / len(pairs))
     assert share_in_order(model, tokenizer, [(pairs[0][0], pairs[0][0])]) == 0, "a draw is no choice"
     short = Decoder(ModelConfig(tokenizer.vocab_size, 32, 1, 2, max_context=4))
     with pytest.raises(ValueError, match="max_context is 4"):
