@@ -13,6 +13,7 @@ from slmkit.course import (
     data_quality,
     data_quantity,
     datasets,
+    distillation,
     facts_trends,
     feedforward,
     findings,
@@ -133,3 +134,4 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
+FACTS |= distillation.FACTS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from slmkit.course import (
     attention,
+    distillation,
     figures_data_quality,
     figures_datasets,
     figures_feedforward,
@@ -143,6 +144,7 @@ FIGURES = {
     **figures_datasets.FIGURES,
     **pipelines.FIGURES,
     **training.FIGURES,
+    **distillation.FIGURES,
     **findings.figures(),
 }
 
