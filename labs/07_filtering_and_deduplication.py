@@ -35,7 +35,7 @@ from slmkit.data.rough import KINDS, alike, edited, found, passages, roughen
 from slmkit.survey.evidence.estimates import rank_correlation
 
 lab = start("07", profiles={
-    "smoke": {"texts": 30, "pairs": 4, "plays": 3, "tasks": 200, "epochs": 2, "items": 8, "seeds": (0, 1)},
+    "smoke": {"texts": 20, "pairs": 4, "plays": 3, "tasks": 200, "epochs": 2, "items": 8, "seeds": (0, 1)},
     "cpu": {"texts": 250, "pairs": 60, "plays": 12, "tasks": 2508, "epochs": 5, "items": 60, "seeds": (0, 1, 2)},
     "full": {"texts": 1000, "pairs": 200, "plays": 35, "tasks": 2508, "epochs": 10, "items": 200, "seeds": range(5)},
 })  # fmt: skip
@@ -288,7 +288,7 @@ for seed in lab.seeds:
             words = [re.findall(r"\w+", item.lower()) for item in items[not texts :: 2]]
             planted[name, n].append(fmean(overlap(item, seen, n) > 0 for item in words))
 finding("07-contamination", "items found", **{f"{name}_by_{n}": values for (name, n), values in planted.items()})
-shown = figures_filtering.lines(planted, xlabel="words in a run", ylabel="share of test items found")
+shown = figures_filtering.lines(planted, "words in a run", "share of test items found", "edited: % of words")
 
 # %% [markdown]
 # ## Verdict

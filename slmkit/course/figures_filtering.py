@@ -60,7 +60,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return (middle - half) / (count + z * z), (middle + half) / (count + z * z)
 
 
-def lines(shares: Mapping[tuple[str, float], Sequence[float]], xlabel: str, ylabel: str) -> "Figure":
+def lines(shares: Mapping[tuple[str, float], Sequence[float]], xlabel: str, ylabel: str, title: str = "") -> "Figure":
     """A line for each name of `shares[name, x]`, through the means over seeds, with their range shaded."""
     import matplotlib.pyplot as plt
 
@@ -71,5 +71,5 @@ def lines(shares: Mapping[tuple[str, float], Sequence[float]], xlabel: str, ylab
         axis.plot(x, [fmean(one) for one in values], MARKERS[i] + "-", color=colour, label=name.replace("_", " "))
         axis.fill_between(x, [min(one) for one in values], [max(one) for one in values], color=colour, alpha=0.15)
     axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.legend()
+    axis.legend(title=title, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
