@@ -19,6 +19,6 @@ CLUSTER = {
     "ray": {"mem_per_cpu_gb": 4},
 }
 
-if __name__ == "__main__":  # the workers import this file too
+if __name__ == "__main__":
     source, target, executor = [*sys.argv[1:], "local"][:3]
     clean(source, target, STEPS, workers=2, tasks=8, executor=executor, cluster=CLUSTER.get(executor))

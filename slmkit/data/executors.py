@@ -62,7 +62,8 @@ def _pool(work: Path, workers: int):
             yield future.result()
 
     try:
-        yield run_all
+        with _without_main():
+            yield run_all
     except BrokenProcessPool:
         raise RuntimeError("a worker was ended from outside, perhaps because memory ran out; start the same command "
                            "again to go on, with fewer workers or a lower limit for a document") from None  # fmt: skip
@@ -86,6 +87,20 @@ def _quiet():
             yield
     finally:
         logger.enable("datatrove")
+
+
+@contextmanager
+def _without_main():
+    """A worker imports the script that runs, and so runs it where it has no main guard, or fails where it has no file,
+    as in a pipe. Ours need nothing of it: while they are begun, there is no script.
+    """
+    main = sys.modules["__main__"].__dict__
+    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.update(dict.fromkeys(kept))
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 def _begin(work: str):

@@ -7,7 +7,6 @@ output is the same however many work at it; and a task that is done stays done w
 
 import hashlib
 import json
-import multiprocessing
 import shutil
 import sys
 from collections.abc import Sequence
@@ -64,8 +63,6 @@ def clean(
     Returns the report, also in TARGET/report.json; None for slurm, whose jobs are only submitted.
     Raises ValueError for steps, numbers or a target that cannot be used, FileNotFoundError without a source.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError('a worker imports the script that called clean(); call it under if __name__ == "__main__":')
     if missing := [name for name in NEEDS if not find_spec(name)]:
         raise ImportError(f"cleaning needs {' and '.join(missing)}; install them with pip install 'slmkit[data]'")
     one_of("executor", executor, tuple(executors.RUNNERS))

@@ -117,8 +117,10 @@ def test_four_workers_make_the_same_bytes_and_a_second_run_does_nothing(source, 
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(workers, source, cleaned, tmp_path):
     """SIGKILL when some tasks are done and others are not; then the same command again."""
     target = tmp_path / "killed"
-    code = f"from slmkit.data.pipeline import clean\nif __name__ == '__main__':\n    clean({str(source)!r}, " \
-           f"{str(target)!r}, {STEPS!r}, tasks=3, workers={workers}, progress=False)"  # fmt: skip
+    code = (  # without a main guard: the workers do not import it
+        "from slmkit.data.pipeline import clean\n"
+        f"clean({str(source)!r}, {str(target)!r}, {STEPS!r}, tasks=3, workers={workers}, progress=False)"
+    )
     script = tmp_path / "run.py"
     script.write_text(code)
     process = subprocess.Popen([sys.executable, script])
