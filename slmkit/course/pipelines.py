@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from slmkit.course import style
-from slmkit.data.dedup import collision_probability
+from slmkit.data.dedup import MinHash, collision_probability
 from slmkit.paths import root
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Copied from build/records/bench-data.json after a run on a quiet machine.
 RECORD = root() / "book" / "records" / "bench" / "data.json"
-WALL, PROCESSOR, DATASKETCH, RENSA = range(4)  # the rows of the record, in their order
+DATASKETCH, RENSA = 2, 3  # rows of the record; before them, the pipelines by the wall and in processor time
 
 
 @cache
@@ -30,10 +30,9 @@ def rate(row: int, who: str) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def ratio(row: int, turned: bool = False) -> str:
-    """How many times as fast as the peer we are; turned, how many times as fast the peer is."""
-    value = record()["rows"][row]["ratio"]
-    return f"{1 / value if turned else value:.2g}"
+def faster(row: int) -> str:
+    """How many times as fast the peer is."""
+    return f"{1 / record()['rows'][row]['ratio']:.2g}"
 
 
 def memory(who: str) -> str:
@@ -49,40 +48,36 @@ def precision() -> str:
     return f"{100 * min(one['precision'] for one in record()['recall'] if one['precision'] is not None):.0f}%"
 
 
-def half(low: float = 0.0, high: float = 1.0) -> float:
-    """The similarity at which half of the pairs are found."""
-    while high - low > 1e-6:
-        middle = (low + high) / 2
-        low, high = (middle, high) if collision_probability(middle) < 0.5 else (low, middle)
-    return low
+def half() -> float:
+    """The similarity at which half of the pairs are found: 1 − (1 − s^r)^b = 1/2, solved for s."""
+    settings = MinHash()
+    return (1 - 0.5 ** (1 / settings.buckets)) ** (1 / settings.hashes_per_bucket)
 
 
-def dropped(step: str) -> str:
-    return f"{next(one['dropped'] for one in record()['report']['steps'] if one['step'] == step):,}"
+def few_sentences() -> str:
+    c4 = next(one for one in record()["report"]["steps"] if one["step"] == "c4")
+    return f"{c4['reasons']['too_few_sentences']:,}"
 
 
 FACTS = {
+    "cleaning.few_sentences": few_sentences,
     "cleaning.documents": lambda: f"{record()['documents']:,}",
     "cleaning.workers": lambda: str(record()["workers"]),
-    "cleaning.out": lambda: f"{record()['report']['documents']['out']:,}",
     "cleaning.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
     "cleaning.date": lambda: record()["date"],
     "cleaning.pairs": lambda: f"{record()['recall'][0]['pairs']:,}",
     "cleaning.precision": precision,
     "cleaning.half": lambda: f"{half():.2f}",
-    "cleaning.ratio": partial(ratio, PROCESSOR),
-    "cleaning.datasketch.faster": partial(ratio, DATASKETCH, turned=True),
-    "cleaning.rensa.faster": partial(ratio, RENSA, turned=True),
+    "cleaning.datasketch.faster": partial(faster, DATASKETCH),
+    "cleaning.rensa.faster": partial(faster, RENSA),
 }
 for _who in ("ours", "theirs"):
     FACTS |= {f"cleaning.memory.{_who}": partial(memory, _who)}
     for _row, _name in enumerate(("wall", "processor", "datasketch", "rensa")):
         FACTS[f"cleaning.{_name}.{_who}"] = partial(rate, _row, _who)
-for _similarity in (0.5, 0.6, 0.7, 0.8, 0.9):
+for _similarity in (0.6, 0.8):
     for _column in ("recall", "theory"):
         FACTS[f"cleaning.{_column}.{_similarity}"] = partial(recall, _similarity, _column)
-for _step in ("language", "gopher_repetition", "gopher_quality", "c4", "fineweb", "minhash"):
-    FACTS[f"cleaning.dropped.{_step}"] = partial(dropped, _step)
 
 
 def cleaning_funnel() -> Figure:
