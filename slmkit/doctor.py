@@ -60,6 +60,7 @@ def parts() -> list[Part]:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     engine = find_spec("llama_cpp") is not None
     jupyter = all(map(find_spec, ("nbclient", "jupytext", "jupyter_book")))
+    data = all(map(find_spec, ("datatrove", "spacy", "py3langid", "datasets", "pyarrow", "datasketch")))
     return [
         Part("GPU", gpu or mps,
              _gpu() if gpu else "Apple's, through MPS" if mps else "without one, all runs on the processor",
@@ -72,6 +73,8 @@ def parts() -> list[Part]:
         _pretrained(),
         Part("book tools", jupyter, "labs run as notebooks and the site is built" if jupyter else
              "labs run as plain Python only", 'pip install -e ".[book]", or make setup'),
+        Part("data tools", data, f"datatrove {_version('datatrove')} cleans documents" if data else
+             "slmkit clean and the data labs do not run", 'pip install -e ".[data]", or make setup'),
         Part("Chromium", bool(browser), browser or "the browser checks of the site are skipped",
              "on Debian and Ubuntu: apt install chromium chromium-driver"),
     ]  # fmt: skip
