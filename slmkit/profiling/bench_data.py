@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -176,21 +177,33 @@ def watched(command: list[str], interval: float = 0.2) -> Spent:
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         top = psutil.Process(process.pid)
-        while process.poll() is None:
-            held = 0
-            for one in [top, *_children(top)]:
-                try:
-                    seen[one.pid] = sum(one.cpu_times()[:2])
-                    memory = one.memory_full_info()
-                    held += getattr(memory, "pss", memory.uss)
-                except psutil.Error:
-                    continue
-            peak = max(peak, held)
-            time.sleep(interval)
+        try:
+            while process.poll() is None:
+                peak = max(peak, _look([top, *_children(top)], seen))
+                time.sleep(interval)
+        finally:  # when it is interrupted, nothing goes on
+            for one in (*_children(top), process):
+                with suppress(psutil.Error):
+                    one.kill()
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f"{' '.join(command[2:4])} failed: {said.read().strip().splitlines()[-1]}")
     return Spent(time.perf_counter() - start, sum(seen.values()), peak)
+
+
+def _look(processes: list, seen: dict[int, float]) -> int:
+    """Notes the processor time of each, and gives the bytes that they hold together."""
+    import psutil
+
+    held = 0
+    for one in processes:
+        try:
+            seen[one.pid] = sum(one.cpu_times()[:2])
+            memory = one.memory_full_info()
+            held += getattr(memory, "pss", memory.uss)
+        except psutil.Error:  # it has ended meanwhile
+            continue
+    return held
 
 
 def _children(process) -> list:
