@@ -43,9 +43,9 @@ from slmkit.training.sweep import Arm, paired
 lab = start("08", profiles={
     "smoke": {"every": 16, "pool": 60, "epochs": 4, "width": 16, "steps": 6, "repeats": (1, 4), "batch": 16, "budgets":
               {4e8: (8, 16, 24), 8e8: (8, 16, 24)}, "factors": (1,), "small": 8, "ladder": (1, 20), "seeds": (0, 1)},
-    "cpu": {"every": 2, "pool": 600, "epochs": 4, "width": 48, "steps": 150, "repeats": (1, 4, 16), "batch": 16,
-            "budgets": {1e10: (12, 16, 24, 32), 4e10: (16, 24, 32, 48)}, "factors": (1,), "small": 8,
-            "ladder": (1, 4, 20), "seeds": range(3)},
+    "cpu": {"every": 2, "pool": 400, "epochs": 4, "width": 48, "steps": 100, "repeats": (1, 4, 16), "batch": 16,
+            "budgets": {1e10: (8, 12, 16, 24), 4e10: (16, 24, 32, 48)}, "factors": (1,), "small": 8,
+            "ladder": (1, 20), "seeds": range(3)},
     "full": {"every": 1, "pool": 5000, "epochs": 10, "width": 64, "steps": 600, "repeats": (1, 2, 4, 8, 16, 32),
              "batch": 8, "budgets": {5e10: (16, 24, 32, 48, 64), 2e11: (24, 32, 48, 64, 96), 8e11: (32, 48, 64, 96,
              128)}, "factors": (0.5, 1, 2), "small": 16, "ladder": (0.25, 0.5, 1, 2, 4, 8, 20), "seeds": range(5)},
@@ -193,8 +193,8 @@ def trained(name, arms_of):
     return table.assign(parameters=slmkit.count_parameters(shape(lab.width)).total)
 
 def scarce(seed):
-    """A pool whose rough text is an eighth of what is read, but 48 documents at least"""
-    n = max(48, len(pool) * read // (8 * len(rows["rough"])))
+    """A pool whose rough text is an eighth of what is read, but 32 documents at least"""
+    n = max(32, len(pool) * read // (8 * len(rows["rough"])))
     few = {name: kept(name, seed * n, (seed + 1) * n) for name in ("rough", "model", "clean")}
     fewer = lab.steps * len(few["model"]) / len(few["rough"])
     return {name: (row, lab.steps) for name, row in few.items()} | {"model, fewer steps": (few["model"], fewer)}
@@ -286,10 +286,10 @@ for marker, (flops, table) in zip("os^", tables.items()):
     size = np.geomspace(table.parameters.min(), table.parameters.max())
     curve = np.polyval(np.polyfit(np.log(table.parameters), table.bits_per_byte, 2), np.log(size))
     compute.plot(size, curve, color=points.get_color())
-compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte")
+compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte", xticks=[1e4, 2e4, 5e4, 1e5, 2e5, 5e5])
 service.plot([f"{x:g}" for x in times], found[heads[0]].T, "o-")
 service.set(xlabel="served tokens / training tokens", ylabel="size (compute-optimal = 1)", ylim=(0, None))
-again.minorticks_off(), again.legend(), compute.legend(), plt.show()
+compute.minorticks_off(), compute.legend(), again.minorticks_off(), again.legend(), plt.show()
 
 # %% [markdown]
 # ## Verdict
