@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from slmkit.model.counting import count_parameters
 from slmkit.model.decoder import Decoder
 from slmkit.model.generation import stream
 from slmkit.pretrained import chat_prompt
+from slmkit.training import mup
 from slmkit.training import train as run_training
+from slmkit.training.distillation import distillation, same_vocabulary
 from slmkit.training.recipe import Recipe
 
 RUN = "run.json"  # beside the checkpoints: the options that made them
@@ -37,17 +39,27 @@ def train(options):
     check_same_run(folder, run)
     loaded = {name: corpora.load(source) for name, source in recipe.sources.items()}
     config, tokenizer, data = recipe.prepare(loaded)
+    objective = taught_by(recipe.teacher, tokenizer, device) if recipe.teacher else None
     torch.manual_seed(training.seed)
-    model, parameters = Decoder(config).to(device), count_parameters(config).total
+    model = mup.decoder(config, training.mup_base) if training.mup_base else Decoder(config)
+    model, parameters = model.to(device), count_parameters(config).total
     print(*loaded.values(), sep="\n")
     print(f"{parameters:,} parameters, vocabulary {tokenizer.vocab_size}, {training.steps} steps of "
           f"{training.tokens_per_step:,} tokens on {device.type}", flush=True)  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RUN, run)
-    history = run_training(model, data, training, folder)
+    history = run_training(model, data, training, folder, objective=objective)
     storage.save(model, folder, tokenizer)
     print(history.summary())
     print(f"saved in {folder}; try: slmkit generate --model {folder} --prompt 'The '")
+
+
+def taught_by(said: Mapping, tokenizer: Tokenizer, device: torch.device):
+    """The objective with a teacher, as [teacher] of a file says."""
+    options = dict(said)
+    teacher, its_tokenizer = load_model(options.pop("model"))
+    same_vocabulary(tokenizer, its_tokenizer)
+    return distillation(teacher.to(device), **options)
 
 
 def recipe_of(options) -> Recipe:

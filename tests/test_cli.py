@@ -446,3 +446,19 @@ def test_a_file_describes_a_run(run, text, tmp_path, monkeypatch):
         assert code == 2
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_a_file_may_name_a_teacher(run, trained, text, tmp_path):
+    source = STAGES.format(text=json.dumps(str(text))).replace("vocab_size = 300", 'tokenizer = "made"')
+    (tmp_path / "run.toml").write_text(source + '[teacher]\nmodel = "made"\nbeta = 0.5\nhard = 0.5\n')
+    code, _, err = run("train --config run.toml --out student --device cpu")
+    assert code == 0, err
+    assert slmkit.load(tmp_path / "student").config.vocab_size == slmkit.load(trained).config.vocab_size
+    (tmp_path / "run.toml").write_text(
+        source.replace('tokenizer = "made"', "vocab_size = 290") + '[teacher]\nmodel = "made"\n'
+    )
+    code, _, err = run("train --config run.toml --out other --device cpu")
+    assert code == 2
+    assert "the teacher's vocabulary" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "other").exists()

@@ -51,11 +51,11 @@ class Lab:
             return table[name]
         raise AttributeError(f"lab has no {name!r}; its table has {', '.join(table) or 'no entries'}")
 
-    def train(self, model: Decoder, data: TokenData, config: TrainingConfig) -> History:
+    def train(self, model: Decoder, data: TokenData, config: TrainingConfig, objective=None) -> History:
         """`slmkit.train`, once: the run is kept under `build/models` and read back when the lab runs again."""
-        folder = run_folder(model, data, config)
+        folder = run_folder(model, data, config, objective)
         with FileLock(folder.with_suffix(".lock")):  # another lab may be training the same model
-            history = train(model, data, config, folder)
+            history = train(model, data, config, folder, objective=objective)
         self._count(folder.name, history.earlier_cpu_seconds)
         return history
 

@@ -23,27 +23,31 @@ def prepare(corpus: str | Corpus, vocab_size: int) -> tuple[Tokenizer, TokenData
     return tokenizer, data[""]
 
 
-def prepare_together(corpora: Mapping[str, str | Corpus], vocab_size: int) -> tuple[Tokenizer, dict[str, TokenData]]:
-    """The same for several corpora by name, with one tokenizer that is trained on all of them.
+def prepare_together(
+    corpora: Mapping[str, str | Corpus], vocab_size: int | Tokenizer
+) -> tuple[Tokenizer, dict[str, TokenData]]:
+    """The same for several corpora by name, with one tokenizer: trained on all of them, or one that is given.
 
     Kept in a folder named by a digest of texts, vocabulary size and the tokenizer library's version, so that a changed
     text is never answered with old tokens.
     """
     loaded = {name: load(corpus) if isinstance(corpus, str) else corpus for name, corpus in corpora.items()}
-    digest = hashlib.sha256(f"{vocab_size} {tokenizers.__version__} by corpus".encode())
+    given = vocab_size if isinstance(vocab_size, Tokenizer) else None
+    wanted = given.digest if given else vocab_size
+    digest = hashlib.sha256(f"{wanted} {tokenizers.__version__} by corpus".encode())
     for corpus in loaded.values():
         for part in (corpus.train, corpus.held_out):
             for text in (*part, ""):
                 digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     names = "+".join(corpus.name for corpus in loaded.values())
-    folder = build_folder() / "data" / f"{names}-{vocab_size}-{digest.hexdigest()[:12]}"
+    folder = build_folder() / "data" / f"{names}-{given.vocab_size if given else vocab_size}-{digest.hexdigest()[:12]}"
     if not folder.exists():
         # Each process prepares in a folder of its own; the first one to finish gives it the name.
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
         for left in folder.parent.glob(f"{folder.name}.*.partial"):  # by a process that was killed
             if left == partial or not psutil.pid_exists(int(left.suffixes[-2][1:])):
                 shutil.rmtree(left, ignore_errors=True)
-        tokenizer = Tokenizer.train((text for corpus in loaded.values() for text in corpus.train), vocab_size)
+        tokenizer = given or Tokenizer.train((text for corpus in loaded.values() for text in corpus.train), vocab_size)
         for i, corpus in enumerate(loaded.values()):
             pack_corpus(corpus, tokenizer, partial / str(i))
         tokenizer.save(partial / "tokenizer.json")

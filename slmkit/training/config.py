@@ -31,6 +31,7 @@ class TrainingConfig:
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
+    mup_base: int | None = None  # AdamW's rates by µP's rules for this base width (mup.py); None: one for all
     clip: float | None = 1.0  # longest gradient, in L2 norm over all parameters; None: no limit
 
     precision: str = "auto"  # auto: bf16 matrix products where the processor has them
@@ -63,6 +64,12 @@ class TrainingConfig:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("compile", self.compile, (True, False, "auto"))
         _one_of("shard", self.shard, (True, False))
+        if self.mup_base is not None:
+            _whole("mup_base", self.mup_base, 1)
+            if self.optimizer != "adamw":
+                raise ValueError(
+                    f"mup_base scales AdamW's rates; optimizer is {self.optimizer!r}, leave one of them out"
+                )
         for name in ("learning_rate", "muon_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

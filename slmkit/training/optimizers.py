@@ -3,6 +3,7 @@
 import torch
 
 from slmkit.model.decoder import Decoder
+from slmkit.training import mup
 from slmkit.training.config import TrainingConfig
 
 
@@ -14,14 +15,21 @@ def optimizers(model: Decoder, config: TrainingConfig) -> list[torch.optim.Optim
 
     With optimizer = "muon" the matrices inside the blocks take steps whose singular values are all about equal, at
     `muon_rate`. Embedding and head stay with AdamW: their rows are tokens that come up rarely, not directions.
+
+    With `mup_base` each parameter's rate has its factor, and rate × weight decay stays what it is at the base width.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]  # a tied or shared tensor comes once
+    factors = mup.multipliers(model, config.mup_base) if config.mup_base else {}
+    # By parameter; a tied or shared tensor comes once.
+    factor = {p: factors.get(name, 1.0) for name, p in model.named_parameters() if p.requires_grad}
+    parameters = list(factor)
     matrices = [p for p in parameters if p.dim() >= 2]
     inside = {id(p) for p in model.blocks.parameters()} if config.optimizer == "muon" else set()
     groups = [
-        {"params": [p for p in matrices if id(p) not in inside], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+        {"params": [p for p in matrices if id(p) not in inside and factor[p] == one],
+         "lr": config.learning_rate * one, "weight_decay": config.weight_decay / one}
+        for one in dict.fromkeys(factor.values())
+    ]  # fmt: skip
+    groups.append({"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0})
     adamw = torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,

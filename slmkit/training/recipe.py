@@ -1,4 +1,4 @@
-"""A training run as a TOML file: model, corpora, stages, schedule. `slmkit train --config FILE` runs it."""
+"""A training run as a TOML file: model, corpora, stages, schedule, teacher. `slmkit train --config FILE` runs it."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,14 +11,16 @@ from slmkit.data.corpora import Corpus
 from slmkit.data.packing import TokenData
 from slmkit.data.prepared import prepare_together
 from slmkit.data.tokenizer import Tokenizer
+from slmkit.model.storage import TOKENIZER
 from slmkit.training.config import TrainingConfig
 from slmkit.training.stages import Stage, Staged, check_stages
 
 SECTIONS = {
     "model": {field.name for field in fields(ModelConfig)} - {"vocab_size"},
-    "data": {"vocab_size", "sources", "held_out"},
+    "data": {"vocab_size", "tokenizer", "sources", "held_out"},
     "stage": {"steps", "weights"},
     "training": {field.name for field in fields(TrainingConfig)} - {"steps"},
+    "teacher": {"model", "beta", "temperature", "hard", "own", "prompt"},
 }
 
 
@@ -33,6 +35,8 @@ class Recipe:
     model: Mapping
     training: TrainingConfig
     vocab_size: int
+    tokenizer: str | None  # a folder with one, such as the teacher's; None: trained on the sources
+    teacher: Mapping | None  # its folder as "model", and options of DistillationLoss
     sources: Mapping[str, str]  # corpora by name, as `corpora.load` takes them
     held_out: str  # the source whose held-out part measures the run
     stages: tuple[Stage, ...]
@@ -58,7 +62,7 @@ class Recipe:
                 )
         if not isinstance(said["stage"], list):
             raise ValueError("[stage] is one table; stages are written with two brackets, [[stage]]")
-        for name in ("model", "data", "training"):
+        for name in ("model", "data", "training", "teacher"):
             _known(said.get(name, {}), SECTIONS[name], name)
         data = said["data"]
         sources = data.get("sources")
@@ -73,15 +77,27 @@ class Recipe:
         held_out = data.get("held_out", next(iter(sources)))
         if held_out not in sources:
             raise ValueError(f"held_out is {held_out!r}; it must be one of the sources, {', '.join(sources)}")
-        steps, vocab_size = sum(stage.steps for stage in stages), data.get("vocab_size", 2048)
-        return cls(said["model"], TrainingConfig(steps, **training), vocab_size, sources, held_out, tuple(stages))
+        if "tokenizer" in data and "vocab_size" in data:
+            raise ValueError(
+                "[data] has a tokenizer and a vocab_size; the tokenizer has its own, leave one of them out"
+            )
+        if "model" not in said.get("teacher", {"model": ""}):
+            raise ValueError("[teacher] has no model; give the folder that it is in")
+        config = TrainingConfig(sum(stage.steps for stage in stages), **training)
+        return cls(
+            said["model"], config, data.get("vocab_size", 2048), data.get("tokenizer"), said.get("teacher"),
+            sources, held_out, tuple(stages),
+        )  # fmt: skip
 
     def prepare(self, corpora: Mapping[str, Corpus]) -> tuple[ModelConfig, Tokenizer, TokenData]:
         """Of the sources' texts: the model's configuration with the tokenizer's vocabulary, the tokenizer, the data."""
-        tokenizer, data = prepare_together(corpora, self.vocab_size)
+        given = Tokenizer.load(Path(self.tokenizer) / TOKENIZER) if self.tokenizer else self.vocab_size
+        tokenizer, data = prepare_together(corpora, given)
         rows = {name: one.train for name, one in data.items()}
         # Rotary positions beyond the longest training row are ones that the model has never seen.
         given = {"max_context": self.training.context} | dict(self.model)
+        if self.training.mup_base:  # [model] has the widths that are trained, so what µP adds is the factor on logits
+            given.setdefault("logit_scale", self.training.mup_base / given["d_model"])
         return (
             ModelConfig(tokenizer.vocab_size, **given), tokenizer,
             TokenData(Staged(rows, self.stages), data[self.held_out].held_out),

@@ -24,6 +24,7 @@ from slmkit.data.prepared import prepare
 from slmkit.model.counting import count_parameters
 from slmkit.model.decoder import Decoder
 from slmkit.survey.verdicts import interval
+from slmkit.training import mup
 from slmkit.training.config import TrainingConfig
 from slmkit.training.kept import run_folder
 from slmkit.training.trainer import BAR_DELAY, train
@@ -81,7 +82,8 @@ def run_arm(arm: Arm, seed: int, prepared=prepare) -> dict:
     """One run of a sweep, in this process."""
     _, data = prepared(arm.corpus, arm.model.vocab_size)
     torch.manual_seed(seed)
-    model, training = Decoder(arm.model), replace(arm.training, seed=seed)
+    training = replace(arm.training, seed=seed)
+    model = mup.decoder(arm.model, training.mup_base) if training.mup_base else Decoder(arm.model)
     counted = count_parameters(arm.model)
     measured = {"parameters": counted.total, "non_embedding": counted.non_embedding,
                 "tokens": training.steps * training.tokens_per_step}  # fmt: skip

@@ -31,14 +31,16 @@ BAR_DELAY = 3  # seconds; a shorter run shows no bar
 
 
 def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str | Path | None = None, *,
-          progress: bool = True, on_step: Callable[[History], None] | None = None) -> History:  # fmt: skip
+          objective: Callable[..., nn.Module] | None = None, progress: bool = True,
+          on_step: Callable[[History], None] | None = None) -> History:  # fmt: skip
     """Trains `model` in place, on its own device, and returns losses and held-out bits per byte.
 
     With a `folder`, each step adds a line to `log.jsonl` there, a checkpoint is written every `checkpoint_every` steps
     and at the end, and calling again goes on from the newest one: an interrupted run ends in the same bits as an
     unbroken one. `on_step` gets the history after each step; what it raises ends the run. Under torchrun or
-    `accelerate launch` each process computes its share of every batch. Raises ValueError for data or a folder that does
-    not fit, FloatingPointError when the loss stops being a number.
+    `accelerate launch` each process computes its share of every batch. `objective` makes another loss
+    than NextTokenLoss, and is called as that is: (model, bf16=…); see distillation.py. Raises ValueError for data or a
+    folder that does not fit, FloatingPointError when the loss stops being a number.
     """
     _check(model, data, config, folder)
     team = Processes.join(model, config)
@@ -49,7 +51,7 @@ def train(model: Decoder, data: TokenData, config: TrainingConfig, folder: str |
     done = checkpoint.resume(folder, trained, owners, config) if folder else 0
     team.wait()  # nobody writes before everybody has read
     history = History.begin(folder if team.is_main else None, done)
-    loss_of = team.share(_module(trained, config))
+    loss_of = team.share(_module(trained, config, objective or NextTokenLoss))
     trained.train()
     bar = tqdm(range(done, config.steps), "training", initial=done, total=config.steps, unit="step", delay=BAR_DELAY,
                disable=not (progress and team.is_main), leave=False)  # fmt: skip
@@ -117,11 +119,11 @@ class NextTokenLoss(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
-def _module(model: Decoder, config: TrainingConfig) -> nn.Module:
+def _module(model: Decoder, config: TrainingConfig, objective: Callable[..., nn.Module]) -> nn.Module:
     """The loss, in the precision and compiled as the configuration says."""
     device = model.embedding.weight.device
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
-    loss_of = NextTokenLoss(model, bf16)
+    loss_of = objective(model, bf16=bf16)
     obstacle = cannot_compile(device)
     if config.compile is True and obstacle:
         raise RuntimeError(obstacle)

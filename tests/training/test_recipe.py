@@ -48,6 +48,9 @@ WRONG = {
     "learning_rate = 0.01": ("steps = 100", "unknown key 'steps' in [training]"),
     "context = 64": ("context = 0", "context is 0"),
     'schedule = "wsd"': ('schedule = "wsdd"', "schedule is 'wsdd'"),
+    "held_out": ("tokenizer = 'x'\nheld_out", "the tokenizer has its own, leave one of them out"),
+    "[training]": ("[teacher]\nbeta = 0.5\n[training]", "[teacher] has no model"),
+    "decay": ("mup_base = 32\noptimizer = 'muon'\ndecay", "mup_base scales AdamW's rates"),
     "[[stage]]\nsteps = 80": ("[stage]\nsteps = 80", "not a TOML file"),
     "vocab_size = 1024": ("vocab_size = ", "not a TOML file"),
 }
@@ -59,7 +62,7 @@ def test_what_is_wrong_is_one_line(right, tmp_path):
     text = EXAMPLE.read_text()
     assert right in text
     path = tmp_path / "run.toml"
-    path.write_text(text.replace(right, wrong))
+    path.write_text(text.replace(right, wrong, 1))
     with pytest.raises(ValueError) as error:  # noqa: PT011
         Recipe.read(path).prepare({})
     assert message in str(error.value)
