@@ -114,7 +114,7 @@ for seed in lab.seeds:
     for text in texts:
         tokens = split_into_words(text, "eng")
         assert judge(text, "gopher_quality", **prose) == (f"gopher_{y}" if (y := heuristics(tokens)) else None)
-        long = [n for n in range(5, 11) if repeated_runs(tokens, n) > (20 - n) / 100 * len(text)]  # Gopher's table A1
+        long = [n for n in range(5, 11) if repeated_runs(tokens, n) / len(text) > (20 - n) / 100]  # Gopher's table A1
         assert judge(text, "gopher_repetition", **runs) == (f"duplicated_{long[0]}_n_grams" if long else None)
     lost.update(why for name in rules for why, one in zip(away[name], documents) if why and not one.kinds)
     away["any_rule"], unseen = [any(reasons) for reasons in zip(*away.values())], {}
