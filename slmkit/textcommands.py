@@ -1,6 +1,7 @@
 """`slmkit train` and `slmkit generate`: from text to a model, and from a model to text."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -43,12 +44,16 @@ def train(options):
     torch.manual_seed(training.seed)
     model = mup.decoder(config, training.mup_base) if training.mup_base else Decoder(config)
     model, parameters = model.to(device), count_parameters(config).total
-    print(*loaded.values(), sep="\n")
-    print(f"{parameters:,} parameters, vocabulary {tokenizer.vocab_size}, {training.steps} steps of "
-          f"{training.tokens_per_step:,} tokens on {device.type}", flush=True)  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RUN, run)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; it speaks and writes for all
+    if first:
+        print(*loaded.values(), sep="\n")
+        print(f"{parameters:,} parameters, vocabulary {tokenizer.vocab_size}, {training.steps} steps of "
+              f"{training.tokens_per_step:,} tokens on {device.type}", flush=True)  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / RUN, run)
     history = run_training(model, data, training, folder, objective=objective)
+    if not first:
+        return
     storage.save(model, folder, tokenizer)
     print(history.summary())
     print(f"saved in {folder}; try: slmkit generate --model {folder} --prompt 'The '")
@@ -116,7 +121,8 @@ def chosen_device(name: str) -> torch.device:
         name = next(kind for kind, here in there.items() if here)
     if not there[name]:
         raise ValueError(f"--device {name}: PyTorch finds none here; use --device cpu")
-    return torch.device(name)
+    # Each process that torchrun started on a machine has a card of its own.
+    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
 
 
 # -- generate --------------------------------------------------------------------------------------------------------

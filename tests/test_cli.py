@@ -14,6 +14,7 @@ import slmkit
 from slmkit import cli, commands, pretrained, profiling, surveycommands, textcommands
 from slmkit.data import corpora, pipeline
 from slmkit.data.tokenizer import Tokenizer
+from slmkit.model import storage
 
 TINY = shlex.split("--vocab 300 --d-model 16 --layers 1 --heads 2 --batch 2 --context 16 --steps 4 --save-every 2")
 
@@ -462,3 +463,12 @@ def test_a_file_may_name_a_teacher(run, trained, text, tmp_path):
     assert "the teacher's vocabulary" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "other").exists()
+
+
+def test_of_several_processes_the_first_speaks_and_writes(run, text, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
+    monkeypatch.setenv("RANK", "1")
+    code, out, err = run(f"train --corpus '{text}' --out made --device cpu", *TINY)
+    assert (code, out) == (0, ""), err
+    assert not (tmp_path / "made" / storage.WEIGHTS).exists()
+    assert not (tmp_path / "made" / "run.json").exists()
