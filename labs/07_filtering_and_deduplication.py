@@ -294,7 +294,7 @@ shown = figures_filtering.lines(planted, "words in a run", "share of test items 
 # ## Verdict
 #
 # Claims 30 to 32 are decided at the top by the survey's own data. A rule finds what it was written for, and a learned
-# filter what it was shown: read the first table by rows. Whether banding finds copies depends on how these differ.
+# filter mostly what it was shown: read the first table by rows. Which copies banding finds depends on how they differ.
 #
 # **To take further.** Write a rule for encoding damage, and count what it costs in clean text. **Open.** Is a document
 # that a filter keeps for its words a good one, or one that looks like the good ones of its training?
