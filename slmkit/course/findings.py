@@ -131,7 +131,9 @@ def _said(value) -> str:
         return "".join(f"\n  {one}" for one in value)
     if isinstance(value, list):
         value = fmean(value) if value else "none"
-    return digits(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float):
+        return digits(value) if abs(value) < 10_000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def figures() -> "dict[str, Callable[[], Figure]]":
