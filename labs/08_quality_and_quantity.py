@@ -41,7 +41,7 @@ from slmkit.training.sweep import Arm, paired
 
 # fmt: off
 lab = start("08", profiles={
-    "smoke": {"every": 16, "pool": 60, "epochs": 4, "width": 16, "steps": 6, "repeats": (1, 4), "batch": 16, "budgets":
+    "smoke": {"every": 16, "pool": 40, "epochs": 4, "width": 16, "steps": 6, "repeats": (1, 4), "batch": 16, "budgets":
               {4e8: (8, 16, 24), 8e8: (8, 16, 24)}, "factors": (1,), "small": 8, "ladder": (1, 20), "seeds": (0, 1)},
     "cpu": {"every": 2, "pool": 400, "epochs": 4, "width": 48, "steps": 100, "repeats": (1, 4, 16), "batch": 16,
             "budgets": {1e10: (8, 12, 16, 24), 4e10: (16, 24, 32, 48)}, "factors": (1,), "small": 8,
@@ -151,7 +151,7 @@ check("08/serving_optimum", serving_optimum)
 
 # %%
 whole = corpora.load("speeches")
-text = replace(whole, train=whole.train[:: lab.every], held_out=tuple(passages(whole.held_out)[::8]))
+text = replace(whole, train=whole.train[:: lab.every], held_out=tuple(passages(whole.held_out)[:: 8 * lab.every]))
 tokenizer, data = prepare(text, VOCAB)
 taught, judged = (roughen(passages(text.train[k::8]), seed=k) for k in (0, 4))
 pieces = [piece for i, one in enumerate(text.train) if i % 4 for piece in passages([one])]
@@ -196,8 +196,8 @@ def scarce(seed):
     """A pool whose rough text is an eighth of what is read, but 32 documents at least"""
     n = max(32, len(pool) * read // (8 * len(rows["rough"])))
     few = {name: kept(name, seed * n, (seed + 1) * n) for name in ("rough", "model", "clean")}
-    fewer = lab.steps * len(few["model"]) / len(few["rough"])
-    return {name: (row, lab.steps) for name, row in few.items()} | {"model, fewer steps": (few["model"], fewer)}
+    fewer = few["model"], lab.steps * len(few["model"]) / len(few["rough"])
+    return {name: (row, lab.steps) for name, row in few.items()} | {"model, fewer steps": fewer}
 
 # %%
 rows, pairs = {name: kept(name) for name in keeps}, swapped_pairs(whole.held_out, PAIRS)
@@ -256,8 +256,8 @@ made = record("C40", bits["20 times"], bits["1 times"], "bits per byte", note=f"
 def law_loss(law, n, d):
     return law[0] + law[1] * n ** -law[2] + law[3] * d ** -law[4]
 
-runs, found, n = pandas.concat([*tables.values(), ladder]), [], epochs.parameters[0]
-sizes, times = np.geomspace(1e3, 1e7, 801), (0, 0.1, 1, 10, 100, 1000)
+runs, n, sizes = pandas.concat([*tables.values(), ladder]), epochs.parameters[0], np.geomspace(1e3, 1e7, 801)
+found, times = [], (0, 0.1, 1, 10, 100, 1000)
 for (_, one), ours in zip(runs.groupby("seed"), best.itertuples()):
     law = fit_law(*one[["parameters", "tokens", "bits_per_byte"]].to_numpy(float).T, np.linspace(0.05, 1.5, 30))
     over, target = one[one.arm == "20 times"].iloc[0], law_loss(law, ours.n, ours.tokens)
@@ -275,21 +275,21 @@ finding("08-foretold", f"bits per byte lost, by the law; your guesses: {guess}",
 figure, ((filters, again), (compute, service)) = plt.subplots(2, 2, figsize=(9, 7.5))
 for marker, label, d in (("o", "plenty", paired(plenty, "rough")), ("s", "scarce", paired(few, "rough"))):
     filters.errorbar(d["mean"], [f"{label}: {arm}" for arm in d.index], xerr=d["mean"] - d.low, fmt=marker, capsize=3)
-filters.axvline(0, color="black", linewidth=0.8)
-filters.set(xlabel="bits per byte above the rough pool's", ylim=(len(filters.get_yticks()) - 0.5, -0.5))
+filters.axvline(0, color="black"), filters.invert_yaxis(), filters.set_xlabel("bits per byte above the rough pool's")
 d = paired(epochs, "1 epochs")
 again.errorbar(lab.repeats[1:], d["mean"], d["mean"] - d.low, fmt="o", capsize=3, label="measured")
 again.plot(lab.repeats, found[heads[1]].mean(), "--", label="foretold")
 again.set(xlabel="epochs", ylabel="bits per byte lost", xscale="log", xticks=lab.repeats, xticklabels=lab.repeats)
 for marker, (flops, table) in zip("os^", tables.items()):
     (points,) = compute.plot(table.parameters, table.bits_per_byte, marker, label=f"{flops:.0e} FLOPs")
-    size = np.geomspace(table.parameters.min(), table.parameters.max())
-    curve = np.polyval(np.polyfit(np.log(table.parameters), table.bits_per_byte, 2), np.log(size))
-    compute.plot(size, curve, color=points.get_color())
-compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte", xticks=[1e4, 2e4, 5e4, 1e5, 2e5, 5e5])
+    log = np.linspace(*np.log(table.parameters.agg(["min", "max"])))
+    curve = np.polyval(np.polyfit(np.log(table.parameters), table.bits_per_byte, 2), log)
+    compute.plot(np.exp(log), curve, color=points.get_color())
+compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte")
 service.plot([f"{x:g}" for x in times], found[heads[0]].T, "o-")
 service.set(xlabel="served tokens / training tokens", ylabel="size (compute-optimal = 1)", ylim=(0, None))
-compute.minorticks_off(), compute.legend(), again.minorticks_off(), again.legend(), plt.show()
+compute.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8, columnspacing=1)
+compute.minorticks_off(), again.minorticks_off(), again.legend(), plt.show()
 
 # %% [markdown]
 # ## Verdict
