@@ -43,7 +43,7 @@ from slmkit.training.sweep import Arm, paired
 lab = start("08", profiles={
     "smoke": {"every": 16, "pool": 40, "epochs": 4, "width": 16, "steps": 6, "repeats": (1, 4), "batch": 16, "budgets":
               {4e8: (8, 16, 24), 8e8: (8, 16, 24)}, "factors": (1,), "small": 8, "ladder": (1, 20), "seeds": (0, 1)},
-    "cpu": {"every": 2, "pool": 400, "epochs": 4, "width": 48, "steps": 100, "repeats": (1, 4, 16), "batch": 16,
+    "cpu": {"every": 2, "pool": 400, "epochs": 4, "width": 48, "steps": 80, "repeats": (1, 4, 16), "batch": 16,
             "budgets": {1e10: (8, 12, 16, 24), 4e10: (16, 24, 32, 48)}, "factors": (1,), "small": 8,
             "ladder": (1, 20), "seeds": range(3)},
     "full": {"every": 1, "pool": 5000, "epochs": 10, "width": 64, "steps": 600, "repeats": (1, 2, 4, 8, 16, 32),
