@@ -1,5 +1,7 @@
 """What README, CONTRIBUTING and the pages tell a reader to type exists, and does what they say."""
 
+import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,8 +16,11 @@ PAGES = {path: path.read_text() for path in [root() / "README.md", root() / "CON
                                              *sorted((root() / "book").rglob("*.md"))]}  # fmt: skip
 
 
-def blocks(language: str) -> list[str]:
-    return [block for text in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)]
+RUN = [root() / "README.md", root() / "book" / "how_to_use.md"]  # their Python runs as it stands
+
+
+def blocks(language: str, pages=PAGES) -> list[str]:
+    return [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", PAGES[page], flags=re.S)]
 
 
 COMMANDS = sorted({
@@ -52,6 +57,9 @@ def test_command_exists(command, subcommands):
             assert list((root() / "labs").glob(f"{settings.get('LAB', '')}*.py")), f"no such lab: {command}"
         elif program == "slmkit":
             assert re.search(rf"\b{words[0]}\b", subcommands), f"slmkit has no command {words[0]}"
+        elif program == "torchrun":
+            assert words[2:4] == [".venv/bin/slmkit", "train"]
+            assert (root() / words[words.index("--config") + 1]).exists()
         elif program == ".venv/bin/python":
             assert words[:2] == ["-m", "pytest"]
             assert (root() / words[2]).exists()
@@ -70,14 +78,34 @@ def test_count_prints_the_published_number():
     assert "134,515,008" in slmkit("count", "SmolLM2-135M")
 
 
-@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda snippet: snippet.splitlines()[-1][:40])
+@pytest.mark.parametrize("snippet", blocks("python", RUN), ids=lambda snippet: snippet.splitlines()[-1][:40])
 def test_python_snippets_run(snippet, capsys):
     exec(compile(snippet, "snippet", "exec"), {})
     assert "134,515,008" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "snippet",
+    blocks("python", [page for page in PAGES if page not in RUN]),
+    ids=lambda snippet: snippet.splitlines()[-1][:40],
+)
+def test_fragments_name_what_exists(snippet):
+    """Fragments need a network, or texts of the reader's: their imports work, and their calls fit the functions."""
+    tree, known = ast.parse(snippet), {}
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(compile(ast.Module([node], []), "fragment", "exec"), known)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert calls
+    for call in calls:
+        function = ast.unparse(call.func)
+        if function.split(".")[0] in known:
+            given = {keyword.arg: None for keyword in call.keywords}
+            inspect.signature(eval(function, known)).bind(*call.args, **given)
+
+
 def test_snippets_print_what_the_text_says(capsys):
-    readme, guide = (block for block in blocks("python"))
+    readme, guide = (block for block in blocks("python", RUN))
     exec(readme, {})
     for line in capsys.readouterr().out.splitlines():
         assert f"`{line}`" in PAGES[root() / "README.md"]

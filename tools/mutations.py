@@ -309,7 +309,7 @@ DATA = [
         ("held-out speeches are trained on", "tuple(table.text[~late])", "tuple(table.text)"),
         (
             "a new file moves others to the other part",
-            "parts[digest % HELD_OUT_SHARE == 0]",
+            "parts[zlib.crc32(key.encode()) % HELD_OUT_SHARE == 0]",
             "parts[len(parts[False]) % HELD_OUT_SHARE == 0]",
         ),
         ("a byte order mark is text", '"utf-8-sig"', '"utf-8"'),
@@ -354,7 +354,7 @@ TRAINING = [
         ("a stage counts its steps from the run's beginning", "step - (self.ends[stage - 1] if stage else 0)", "step"),
         ("the decay begins too early", "decay=steps / (step + steps)", "decay=(steps + 1) / (step + steps)"),
         ("a branch may have had other rates", "if any(share(before, i) != share(config, i)", "if False and any(i"),
-        ("kept runs do not know their stages", "return (steps, *(tensor", "return (*(tensor"),
+        ("kept runs do not know their stages", "return (steps, *(tensor", "return (steps[:0], *(tensor"),
     ),
     *_in(
         "training/recipe.py",
