@@ -33,7 +33,8 @@ class Raw(NamedTuple):
 def listing(source: Path) -> tuple[list[tuple[str, int, int]], list[tuple[str, str, str]]]:
     """The files of `source` and below that READERS knows: name, bytes, time; and what is left out: where, why, says.
 
-    Sorted, hidden ones left out. Raises FileNotFoundError when there is no such folder or file.
+    Sorted, hidden ones left out; a time is in nanoseconds. `source` may be one file. Raises FileNotFoundError when
+    there is none, and ValueError for a file of another kind.
     """
     if source.is_file():
         if not reader(source.name):
@@ -58,6 +59,7 @@ def listing(source: Path) -> tuple[list[tuple[str, int, int]], list[tuple[str, s
 
 
 def entry(path: Path, source: Path) -> tuple[str, int, int]:
+    """Name below `source`, bytes, time of the last change in nanoseconds. Raises OSError as `stat` does."""
     about = path.stat()
     return path.relative_to(source).as_posix(), about.st_size, about.st_mtime_ns
 
@@ -68,7 +70,10 @@ def reader(name: str):
 
 
 def raw_documents(path: Path, column: str, limit: int) -> Iterator[Raw]:
-    """The documents of a file, not looked into. Raises Unreadable for the file, or for the rest of it."""
+    """The documents of a file, not looked into; `column` has the text, and `limit` is in bytes a document.
+
+    Raises Unreadable for the file, or for the rest of it.
+    """
     import pyarrow
 
     try:
@@ -82,7 +87,7 @@ def raw_documents(path: Path, column: str, limit: int) -> Iterator[Raw]:
 
 
 def text_and_rest(raw: Raw, column: str, limit: int) -> tuple[str, dict]:
-    """The text, and what else its row holds. Raises Unreadable for this document alone."""
+    """The text, of `limit` bytes at most, and what else its row holds. Raises Unreadable for this document alone."""
     row = raw.content
     if row is None:
         raise Unreadable(TOO_LONG, f"more than {limit:,} bytes")

@@ -20,13 +20,17 @@ from slmkit.model.generation import generate, left_pad
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
-    """Kullback-Leibler divergence KL(p ‖ q): how many nats more a code made for q needs for tokens drawn from p."""
+    """Kullback-Leibler divergence KL(p ‖ q): how many nats more a code made for q needs for tokens drawn from p.
+
+    Of log-probabilities [..., vocab], natural logarithms: [...].
+    """
     return (p.exp() * (p - q)).sum(-1)
 
 
 def jensen_shannon(student: Tensor, teacher: Tensor, beta: float) -> Tensor:
     """Generalized Jensen-Shannon divergence (GKD, Agarwal et al. 2023, section 2), `beta` from 0 to 1.
 
+    Of log-probabilities [..., vocab]: [...], in nats.
     β KL(teacher ‖ m) + (1 - β) KL(student ‖ m) with m = β teacher + (1 - β) student. Divided by β it tends to the
     forward KL(teacher ‖ student) for β → 0, divided by 1 - β to the reverse KL(student ‖ teacher) for β → 1. These two
     are what beta = 0 and 1 give, as in TRL's generalized_jsd_loss, so that the scale jumps at the ends.
@@ -167,7 +171,7 @@ class StoredOutputs:
         return (torch.tensor([self.temperature], dtype=torch.float64), self.row.tokens, *kept)
 
     def batches(self, batch_size: int, context: int, seed: int = 0):
-        """As TokenRow's, with the same tokens at each step."""
+        """As TokenRow's, with the same tokens at each step: inputs and places, each [batch_size, context], int64."""
         drawn = Batches(replace(self.row, tokens=torch.arange(len(self.row))), batch_size, context, seed)
 
         def batch(step: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -177,11 +181,11 @@ class StoredOutputs:
         return batch
 
     def labels(self, places: Tensor) -> Tensor:
-        """The tokens at these places."""
+        """The tokens at these places, of the same shape, int64."""
         return self.row.tokens[places.cpu()].long().to(places.device)
 
     def at(self, places: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Log-probabilities and ids at places of any shape; rounded ones are scaled to a sum of 1 again."""
+        """Log-probabilities [*places, vocab or k + 1] and ids [*places, k]. Rounded ones sum to 1 again."""
         where = places.cpu()
         log_probs = self.log_probs[where].to(places.device)
         log_probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).log_softmax(-1)
@@ -235,7 +239,8 @@ def written(teacher: Decoder, tokenizer: Tokenizer, prompts: Sequence[str], max_
     """A document for each prompt: the prompt, and how the teacher goes on until it ends the text or its room is full.
 
     Training on such text is distillation too (Kim and Rush 2016; LaMini-GPT, Wu et al. 2023, with instructions as
-    prompts), for a student with any tokenizer. An empty prompt lets the teacher begin.
+    prompts), for a student with any tokenizer. An empty prompt lets the teacher begin. `max_new_tokens` are the
+    teacher's tokens; `temperature` 0 takes the likeliest one.
     """
     documents, end = [], tokenizer.end_of_text
     for i in range(0, len(prompts), batch_size):

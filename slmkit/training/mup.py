@@ -59,7 +59,7 @@ def changed(rules: Rules, kind: str, **exponents: float) -> Rules:
 
 
 def kind(name: str, parameter: Tensor, tied: bool) -> str:
-    """Which rule a decoder's parameter follows, by its name and its number of axes."""
+    """Which rule a decoder's parameter follows, by its name and its number of axes: the `kind` of a Rule."""
     if parameter.dim() < 2:
         return "vector"
     if name == "embedding.weight":
@@ -96,7 +96,8 @@ def widened(base: ModelConfig, width: int, grow: str = "n_heads", rules: Rules =
 def decoder(config: ModelConfig, base: int, rules: Rules = RULES) -> Decoder:
     """A Decoder whose weights are drawn as the rules say for a base width of `base`; seed torch before, as always.
 
-    `Decoder` draws as STANDARD says; here the weights are multiplied by what the two tables differ in.
+    `Decoder` draws as STANDARD says; here the weights are multiplied by what the two tables differ in. Raises
+    ValueError for a base that is no whole number of at least 1.
     """
     model, m = Decoder(config), _growth(config, base)
     with torch.no_grad():
@@ -113,7 +114,7 @@ def multipliers(model: Decoder, base: int, rules: Rules = RULES) -> dict[str, fl
     """The factor on Adam's learning rate for each parameter, by name.
 
     Decoupled weight decay goes through the rate; to keep rate × decay, divide the decay by the same factor, as the
-    authors' package does.
+    authors' package does. Raises ValueError as `decoder` does.
     """
     m, tied = _growth(model.config, base), model.config.tied_embeddings
     return {name: m ** _of(rules, kind(name, p, tied)).rate for name, p in model.named_parameters()}

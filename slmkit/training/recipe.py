@@ -54,6 +54,7 @@ class Recipe:
 
     @classmethod
     def of(cls, said: Mapping) -> "Recipe":
+        """Of what tomllib read. Raises ValueError in one line, or TypeError for a value of the wrong kind."""
         _known(said, set(SECTIONS), "")
         for name in ("model", "data", "stage"):
             if not said.get(name):
@@ -90,16 +91,20 @@ class Recipe:
         )  # fmt: skip
 
     def prepare(self, corpora: Mapping[str, Corpus]) -> tuple[ModelConfig, Tokenizer, TokenData]:
-        """Of the sources' texts: the model's configuration with the tokenizer's vocabulary, the tokenizer, the data."""
-        given = Tokenizer.load(Path(self.tokenizer) / TOKENIZER) if self.tokenizer else self.vocab_size
-        tokenizer, data = prepare_together(corpora, given)
+        """Of the sources' texts, by name: the model's configuration, the tokenizer, the staged data.
+
+        The configuration has the tokenizer's vocabulary. Texts are packed once and kept under `build/data`. Raises
+        OSError when the tokenizer's folder has none, and ValueError for a model that cannot be.
+        """
+        vocabulary = Tokenizer.load(Path(self.tokenizer) / TOKENIZER) if self.tokenizer else self.vocab_size
+        tokenizer, data = prepare_together(corpora, vocabulary)
         rows = {name: one.train for name, one in data.items()}
         # Rotary positions beyond the longest training row are ones that the model has never seen.
-        given = {"max_context": self.training.context} | dict(self.model)
+        options = {"max_context": self.training.context} | dict(self.model)
         if self.training.mup_base:  # [model] has the widths that are trained, so what µP adds is the factor on logits
-            given.setdefault("logit_scale", self.training.mup_base / given["d_model"])
+            options.setdefault("logit_scale", self.training.mup_base / options["d_model"])
         return (
-            ModelConfig(tokenizer.vocab_size, **given), tokenizer,
+            ModelConfig(tokenizer.vocab_size, **options), tokenizer,
             TokenData(Staged(rows, self.stages), data[self.held_out].held_out),
         )  # fmt: skip
 

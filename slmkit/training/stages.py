@@ -55,6 +55,7 @@ class Staged:
 
     @property
     def steps(self) -> int:
+        """Of all stages together; a run on them has just so many."""
         return sum(stage.steps for stage in self.stages)
 
     @property
@@ -68,9 +69,11 @@ class Staged:
         return (steps, *(tensor for stage in self.stages for tensor in self.mixture(stage).content))
 
     def mixture(self, stage: Stage) -> Mixture:
+        """All sources, by the stage's weights; 0 for one that it does not name."""
         return Mixture({name: (row, stage.weights.get(name, 0)) for name, row in self.sources.items()})
 
     def batches(self, batch_size: int, context: int, seed: int = 0) -> "StagedBatches":
+        """`context` tokens a row. Raises ValueError for a source that is shorter than a row."""
         return StagedBatches(self, batch_size, context, seed)
 
 
@@ -106,7 +109,7 @@ def decay_from(stable: TrainingConfig, step: int, steps: int, **changes) -> Trai
     """The configuration of a run that does as `stable` for `step` steps and lets the rate fall over `steps` more.
 
     `stable` keeps its rate after the warm-up (schedule constant or wsd). `changes` are other fields of the decay, such
-    as final_rate.
+    as final_rate. Raises ValueError for a cosine, for a step within the warm-up and for a decay of no steps.
     """
     if stable.schedule == "cosine":
         raise ValueError(
