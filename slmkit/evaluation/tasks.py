@@ -109,7 +109,7 @@ def load(name: str, limit: int | None = None, seed: int = 0, listed: bool = Fals
         context = "".join((head, begins, example["input"].rstrip(), *shown, after)).rstrip()
         made.append((f"{i}", context, [f" {choice}" for choice in choices], answer))
     between = stored.get("few_shot_example_separator", "") + lead or "\n"
-    return _task(name, made, source.kind, limit, seed, head=head, between=between,
+    return made_of(name, made, source.kind, limit, seed, head=head, between=between,
                  until=(between if source.folder.startswith("linguistic") else "\n",))  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _source(name: str) -> Source:
 # -- from whatever was read to a task
 
 
-def _task(name: str, made: Iterable[tuple[str, Any, Any, Any]], kind: str, limit: int | None, seed: int,
+def made_of(name: str, made: Iterable[tuple[str, Any, Any, Any]], kind: str, limit: int | None, seed: int,
           **options) -> Task:  # fmt: skip
     """A task of the items that can be asked; a line for each of the others."""
     items, left_out = [], []
