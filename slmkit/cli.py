@@ -174,13 +174,14 @@ def build_parser() -> Parser:
     profile.add_argument("--new-tokens", type=whole(2), default=50, help="tokens to write (default 50)")
     profile.add_argument("--repeats", type=whole(1), default=5, help="default 5")
     profile.add_argument("--json", metavar="FILE", type=new_file, help="write the record, with raw repeats, to FILE")
-    bench = command("bench", "speed beside the peers: training, decoding, cleaning data",
+    bench = command("bench", "speed beside the peers: training, decoding, cleaning data, evaluation",
                     "slmkit bench --threads 1 --quick")  # fmt: skip
     bench.add_argument("--threads", type=thread_counts, default=[1, 2], help="such as 1 or 1,2 (the default)")
     bench.add_argument("--quick", action="store_true", help="fewer repeats, a smaller model, a tenth of the documents")
-    bench.add_argument("--only", choices=["models", "data"], help="data: cleaning and MinHash; default both")
-    bench.add_argument("--json", metavar="FILE", type=new_file, help="record (default build/records/bench.json, and "
-                       "bench-data.json for data)")  # fmt: skip
+    bench.add_argument("--only", choices=["models", "data", "evaluation"], help="models: training and decoding; data: "
+                       "cleaning and MinHash; evaluation: multiple choice; default all")  # fmt: skip
+    bench.add_argument("--json", metavar="FILE", type=new_file, help="record (default build/records/bench.json, "
+                       "bench-data.json, bench-evaluation.json)")  # fmt: skip
     return parser
 
 

@@ -140,18 +140,28 @@ def profile(options):
 
 def bench(options) -> int:
     from slmkit.course import machine
-    from slmkit.profiling import bench, bench_data
+    from slmkit.profiling import bench, bench_data, bench_evaluation
 
     facts = {"date": machine.today(), "machine": machine.describe(), "versions": machine.versions()}
     print(f"{machine.in_words(facts['machine'])}; {', '.join(map(' '.join, facts['versions'].items()))}")
     path = Path(options.json or build_folder() / "records" / "bench.json")
-    if options.only != "data":
+
+    def place(part: str) -> Path:
+        return path if options.json and options.only else path.with_stem(f"{path.stem}-{part}")
+
+    if options.only in (None, "models"):
         bench.run(options.threads, quick=options.quick, path=path, facts=facts)
-    if options.only != "models":
-        path = path if options.json and options.only else path.with_stem(f"{path.stem}-data")
-        facts["versions"] |= {name: metadata.version(name) for name in ("datatrove", "spacy", "datasketch", "rensa")}
-        bench_data.run(max(options.threads), quick=options.quick, path=path, facts=facts)
+    if options.only in (None, "data"):
+        bench_data.run(max(options.threads), quick=options.quick, path=place("data"),
+                       facts=with_versions(facts, "datatrove", "spacy", "datasketch", "rensa"))  # fmt: skip
+    if options.only in (None, "evaluation"):
+        bench_evaluation.run(options.threads, quick=options.quick, path=place("evaluation"),
+                             facts=with_versions(facts, "lm_eval"))  # fmt: skip
     return 0
+
+
+def with_versions(facts: dict, *packages: str) -> dict:
+    return facts | {"versions": facts["versions"] | {name: metadata.version(name) for name in packages}}
 
 
 def write_json(path: str | Path, value):

@@ -34,10 +34,11 @@ if changed base requirements.txt; then
   "${pip[@]}" install -r requirements.txt
   stamp base requirements.txt
 fi
-if changed slmkit pyproject.toml; then
+# After the libraries and whenever they change: slmkit's command lm_eval takes the place of lm-eval's own.
+if changed slmkit pyproject.toml requirements.txt; then
   say "3 of 7, slmkit itself, editable"
   "${pip[@]}" install --no-deps -e .
-  stamp slmkit pyproject.toml
+  stamp slmkit pyproject.toml requirements.txt
 fi
 if changed engine requirements-engine.txt; then
   say "4 of 7, the llama.cpp engine, built from source (about four minutes; optional)"

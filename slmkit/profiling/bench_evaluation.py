@@ -1,0 +1,106 @@
+"""`slmkit bench --only evaluation`: multiple choice scored by the model `slmkit` of lm-eval beside its `hf`.
+
+Both get the same requests, weights, batch size and threads, and take turns. That they do the same work is checked:
+every log-likelihood is the same to 1e-4, and every item has the same answer.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from slmkit import interop, pretrained
+from slmkit.data.tokenizer import Tokenizer
+from slmkit.evaluation import tasks
+from slmkit.evaluation.harness import for_transformers, model_class
+from slmkit.model.decoder import Decoder
+from slmkit.profiling.bench import HEAD, Row, compared, in_words
+from slmkit.profiling.latency import use_threads
+from slmkit.profiling.timing import measure_in_turn
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+BATCH, SAME, TARGET = 8, 1e-4, 2.0
+CASES = (  # task, shots, items: choices of several words, a long common beginning, a long context, one-token choices
+    ("social_iqa", 0, 48), ("social_iqa", 5, 16), ("timedial", 0, 16), ("hyperbaton", 0, 48),
+)  # fmt: skip
+
+
+def run(threads: Sequence[int], *, quick: bool = False, path: Path, facts: dict | None = None, rounds: int = 5) -> int:
+    """Measures everything, prints the table as it fills, and writes the record to `path`. `quick`: a quarter of the
+    items, once.
+
+    Raises RuntimeError when the two give other log-likelihoods or answers.
+    """
+    model, tokenizer = pretrained.load()
+    rows = []
+    for count in threads:
+        print(
+            f"\n{pretrained.NAME}, float32, batches of {BATCH}, {count} thread{'s' * (count > 1)}\n{HEAD}", flush=True
+        )
+        for name, shots, items in CASES:
+            with use_threads(count):
+                rows.append(row(model, tokenizer, name, shots, items // 4 if quick else items, count,
+                                rounds=1 if quick else rounds))  # fmt: skip
+            print(in_words(rows[-1]), flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    record = (facts or {}) | {"batch_size": BATCH, "rows": [asdict(one) for one in rows]}
+    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    print(f"\nrecord with all repeats: {path}")
+    return 0
+
+
+def row(model: Decoder, tokenizer: Tokenizer, name: str, shots: int, items: int, threads: int, rounds: int) -> Row:
+    """One task with so many examples before each of so many items."""
+    task = tasks.load(name, limit=items)
+    task = tasks.few_shot(task, shots) if shots else task
+    asked = requests(task)
+    scorers = contestants(model, tokenizer)
+    found = {who: np.array(scorer.loglikelihood(asked, disable_tqdm=True)) for who, scorer in scorers.items()}
+    far = float(np.abs(found["ours"][:, 0] - found["theirs"][:, 0]).max())
+    right = {who: picks(task, values[:, 0]) for who, values in found.items()}
+    if far > SAME or not np.array_equal(found["ours"][:, 1], found["theirs"][:, 1]) or right["ours"] != right["theirs"]:
+        raise RuntimeError(f"{name}: slmkit and lm-eval's hf differ by {far:.1e} or in an answer, so their speeds do "
+                           "not compare")  # fmt: skip
+    works = {who: (lambda scorer=scorer: scorer.loglikelihood(asked, disable_tqdm=True))
+             for who, scorer in scorers.items()}  # fmt: skip
+    times = measure_in_turn(works, repeats=rounds, warmup=0)
+    correct = np.mean([pick == item.answer for pick, item in zip(right["ours"], task.items, strict=True)])
+    notes = {"largest difference of a log-likelihood": f"{far:.0e}", "accuracy of both": f"{correct:.2f}"}
+    what = f"lm_eval --model slmkit | hf: {name}, {shots} shots, {len(task.items[0].choices)} choices"
+    return compared(what, f"{len(task.items)} items", threads, "items/s", len(task.items), times["ours"],
+                    times["theirs"], TARGET, notes)  # fmt: skip
+
+
+def requests(task: tasks.Task) -> list["Instance"]:
+    """What lm-eval asks of a model for the task."""
+    from lm_eval.api.instance import Instance
+
+    return [Instance("loglikelihood", {}, (item.context, choice), idx, (task.name, place, 1))
+            for place, item in enumerate(task.items) for idx, choice in enumerate(item.choices)]  # fmt: skip
+
+
+def picks(task: tasks.Task, logprobs: np.ndarray) -> list[int]:
+    """The likeliest choice of each item."""
+    ends = np.cumsum([len(item.choices) for item in task.items])[:-1]
+    return [int(values.argmax()) for values in np.split(logprobs, ends)]
+
+
+def contestants(model: Decoder, tokenizer: Tokenizer) -> dict:
+    from lm_eval.models.huggingface import HFLM
+
+    model = model.float().eval()
+    theirs = interop.to_transformers(model).eval()
+    with torch.inference_mode():
+        return {
+            "theirs": HFLM(pretrained=theirs, tokenizer=for_transformers(tokenizer), batch_size=BATCH),
+            "ours": model_class()(model=model, tokenizer=tokenizer, batch_size=BATCH),
+        }
