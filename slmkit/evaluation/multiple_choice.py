@@ -116,11 +116,13 @@ def _add(model: Decoder, hidden: Tensor, wanted: list[tuple[int, Pair, Ids]], fo
     logprob = torch.zeros(len(wanted), dtype=torch.float64, device=hidden.device)
     missed = torch.zeros_like(logprob)  # tokens that greedy decoding would not write
     for start in range(0, len(places), POSITIONS):
-        logits = model.logits(hidden.flatten(0, 1)[places[start : start + POSITIONS]]).float()
+        # logits - logsumexp would be more exact. But lm-eval has the rounding of log_softmax, up to 1e-5 a token with
+        # a wide vocabulary; taken the same way it is the same.
+        logprobs = model.logits(hidden.flatten(0, 1)[places[start : start + POSITIONS]]).float().log_softmax(-1)
         here = (place >= start) & (place < start + POSITIONS)
         at, token = place[here] - start, target[here]
-        logprob.index_add_(0, owner[here], (logits[at, token] - logits.logsumexp(-1)[at]).double())
-        missed.index_add_(0, owner[here], (logits.argmax(-1)[at] != token).double())
+        logprob.index_add_(0, owner[here], logprobs[at, token].double())
+        missed.index_add_(0, owner[here], (logprobs.argmax(-1)[at] != token).double())
     for (_, pair, _), value, misses in zip(wanted, logprob.tolist(), missed.tolist(), strict=True):
         before, greedy = found.get(pair, (0.0, True))
         found[pair] = before + value, greedy and not misses

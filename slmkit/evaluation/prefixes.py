@@ -92,7 +92,7 @@ def families(sequences: Sequence[Ids]) -> list[Family]:
     stack = [(sorted(set(sequences)), found[0])]
     while stack:
         group, family = stack.pop()
-        if (len(group) - 1) * (max(map(len, group), default=0) - 1 - len(family.head)) < WORTH:
+        if len(group) < 2 or (len(group) - 1) * (max(map(len, group)) - 1 - len(family.head)) < WORTH:
             family.members += group
             continue
         common = _common(group[0], group[-1], min(map(len, group)) - 1)
