@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from slmkit.data.tokenizer import Tokenizer
-from slmkit.evaluation.prefixes import Held, Ids, Read, batches, read, read_families
+from slmkit.evaluation.prefixes import CACHE_BYTES, Held, Ids, Read, passes, read, read_families
 from slmkit.evaluation.tasks import Item, Task, say
 from slmkit.model.decoder import Decoder
 
@@ -76,33 +76,56 @@ def token_loglikelihoods(model: Decoder, pairs: Sequence[tuple[Sequence[int], Se
         asked[context if shared else context + continuation[:-1]].append((context, continuation))
     was_training = model.training
     model.eval()
+    behind: list[Behind] = []
     for sequences, done in read_families(model, list(asked), batch_size, shared=shared):
+        wanted = [(row, pair, pair[1][:1] if shared else pair[1])
+                  for row, ids in enumerate(sequences) for pair in asked[ids]]  # fmt: skip
+        _add(model, done.hidden, wanted, found)
         if shared:
-            _score_behind(model, sequences, done, asked, batch_size, found)
-        else:
-            _add(model, done.hidden, [(row, pair, pair[1]) for row, ids in enumerate(sequences) for pair in asked[ids]],
-                 found)  # fmt: skip
+            behind += _behind(sequences, done, asked)
+            if _held_bytes(behind) > CACHE_BYTES:
+                _score_behind(model, behind, batch_size, found)
+                behind = []
+    _score_behind(model, behind, batch_size, found)
     model.train(was_training)
     return [Likelihood(*found[context, continuation], len(continuation), cut) for context, continuation, cut in fitted]
 
 
-def _score_behind(model: Decoder, contexts: Sequence[Ids], done: Read, asked: dict[Ids, list[Pair]], batch_size: int,
-                  found: dict[Pair, tuple[float, bool]]):  # fmt: skip
-    """Scores all continuations of contexts that have been read: the first token from there, the others behind it."""
-    first, rest = [], defaultdict(list)
+class Behind(NamedTuple):
+    """Tokens to read behind a context that is in a cache, and the continuations that begin with them."""
+
+    tokens: Ids
+    context: Ids
+    held: Held
+    pairs: list[Pair]
+
+
+def _behind(contexts: Sequence[Ids], done: Read, asked: dict[Ids, list[Pair]]) -> list[Behind]:
+    """What is left of the continuations of contexts that have been read, their first tokens predicted already."""
+    found = []
     for row, context in enumerate(contexts):
+        rest = defaultdict(list)
         for pair in asked[context]:
-            first.append((row, pair, pair[1][:1]))
             if len(pair[1]) > 1:
-                rest[row, pair[1][:-1]].append(pair)
-    _add(model, done.hidden, first, found)
-    places = sorted(rest, key=lambda place: (len(place[1]), place[0]))
-    sequences = [contexts[row] + tokens for row, tokens in places]
-    for part in batches(model, sequences, batch_size):
-        known = [Held(done.cache, row, len(contexts[row])) for row, _ in places[part]]
-        hidden = read(model, sequences[part], known).hidden
-        _add(model, hidden, [(i, pair, pair[1][1:]) for i, place in enumerate(places[part]) for pair in rest[place]],
-             found)  # fmt: skip
+                rest[pair[1][:-1]].append(pair)
+        held = Held(done.cache, row, len(context))
+        found += [Behind(tokens, context, held, pairs) for tokens, pairs in rest.items()]
+    return found
+
+
+def _held_bytes(behind: list[Behind]) -> int:
+    """Bytes of the caches that wait."""
+    caches = {id(one.held.cache): one.held.cache for one in behind}.values()
+    return sum(tensor.nbytes for cache in caches for pair in cache.layers for tensor in pair)
+
+
+def _score_behind(model: Decoder, behind: list[Behind], batch_size: int, found: dict[Pair, tuple[float, bool]]):
+    """Scores all but the first token of each continuation."""
+    behind = sorted(behind, key=lambda one: len(one.tokens))
+    rows = [one.context + one.tokens for one in behind]
+    for part in passes(model, rows, [len(one.tokens) for one in behind], batch_size):
+        hidden = read(model, rows[part], [one.held for one in behind[part]]).hidden
+        _add(model, hidden, [(i, pair, pair[1][1:]) for i, one in enumerate(behind[part]) for pair in one.pairs], found)
 
 
 def _add(model: Decoder, hidden: Tensor, wanted: list[tuple[int, Pair, Ids]], found: dict[Pair, tuple[float, bool]]):

@@ -62,16 +62,25 @@ def read(model: Decoder, rows: Sequence[Ids], known: Sequence[Held | None], room
     return Read(model.hidden(fresh, cache, padding), cache, padding)
 
 
-def batches(model: Decoder, rows: Sequence[Ids], batch_size: int) -> Iterator[slice]:
-    """Cuts rows that are sorted by length into batches: at most `batch_size` rows, and not more cache than
-    CACHE_BYTES."""
+def passes(model: Decoder, rows: Sequence[Ids], new: Sequence[int], batch_size: int) -> Iterator[slice]:
+    """Cuts rows, sorted by the number of tokens that are `new` in each, into passes.
+
+    A pass reads no more tokens than `batch_size` whole rows have, so short continuations are read many at a time, and
+    its cache takes no more than CACHE_BYTES. It ends where filling up its rows for longer ones would cost more than
+    another pass.
+    """
     start = 0
     while start < len(rows):
-        size = batch_size
-        longest = max(len(ids) for ids in rows[start : start + size])
-        size = max(1, min(size, CACHE_BYTES // kv_cache_bytes(model.config, longest, model.embedding.weight.dtype)))
-        yield slice(start, start + size)
-        start += size
+        end, longest, real = start, 0, 0  # `real`: tokens without what fills rows up
+        while end < len(rows):
+            longest, real, count = max(longest, len(rows[end])), real + new[end], end - start + 1
+            full = count * new[end]
+            cache = count * kv_cache_bytes(model.config, longest, model.embedding.weight.dtype)
+            if count > 1 and (full > batch_size * longest or full - real > WORTH or cache > CACHE_BYTES):
+                break
+            end += 1
+        yield slice(start, end)
+        start = end
 
 
 @dataclass
@@ -123,6 +132,6 @@ def read_families(model: Decoder, sequences: Sequence[Ids], batch_size: int, roo
         above = path[-1] if path else None
         path.append(Held(read(model, [family.head], [above]).cache, 0, len(family.head)) if family.head else None)
         members = sorted(family.members, key=len)
-        for part in batches(model, members, batch_size):
+        for part in passes(model, members, list(map(len, members)), batch_size):
             rows = members[part]
             yield rows, read(model, rows, [path[-1]] * len(rows), room)
