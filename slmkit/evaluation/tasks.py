@@ -26,11 +26,14 @@ class Source(NamedTuple):
 
 
 SOURCES = {
+    "general_knowledge": Source("general_knowledge", "choice", "common sense facts, answered in a word or two"),
+    "goal_inference": Source("goal_step_wikihow/goal_inference", "choice", "goals of unequal lengths, behind a step"),
     "hyperbaton": Source("hyperbaton", "choice", "order of adjectives, asked for by letter: small models guess"),
-    "implicatures": Source("implicatures", "choice", "yes or no, of one token each: all normalisations should agree"),
-    "intent": Source("intent_recognition", "choice", "seven intents behind an instruction that all items share"),
+    "implicatures": Source("implicatures", "choice", "yes or no, of one token each: normalisations hardly matter"),
+    "phrase_relatedness": Source("phrase_relatedness", "choice", "common and rare phrases: some are likely anywhere"),
+    "similarities": Source("similarities_abstraction", "choice", "how two things are alike, in whole sentences"),
     "social_iqa": Source("social_iqa", "choice", "social sense; the people's names can be exchanged"),
-    "step_inference": Source("goal_step_wikihow/step_inference", "choice", "steps towards a goal, of unequal lengths"),
+    "step_inference": Source("goal_step_wikihow/step_inference", "choice", "steps of unequal lengths, behind a goal"),
     "timedial": Source("timedial", "choice", "how long or when, out of a long dialogue"),
     "winowhy": Source("winowhy", "choice", "right or wrong reasons; many share the sentence that they explain"),
     "copying": Source("unnatural_in_context_learning/identity", "text", "copying a list: shown by examples alone"),
