@@ -10,6 +10,7 @@ from pathlib import Path
 
 from slmkit.course import (
     attention,
+    capability,
     data_quality,
     data_quantity,
     datasets,
@@ -134,4 +135,4 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
-FACTS |= distillation.FACTS
+FACTS |= distillation.FACTS | capability.FACTS

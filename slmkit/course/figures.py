@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slmkit.course import (
     attention,
     distillation,
+    figures_capability,
     figures_data_quality,
     figures_datasets,
     figures_feedforward,
@@ -145,6 +146,7 @@ FIGURES = {
     **pipelines.FIGURES,
     **training.FIGURES,
     **distillation.FIGURES,
+    **figures_capability.FIGURES,
     **findings.figures(),
 }
 

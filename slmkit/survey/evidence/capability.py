@@ -15,6 +15,16 @@ from slmkit.survey.verdicts import T
 
 COMMONSENSE, PROBLEMS, MATHEMATICS = "commonsense reasoning", "problem solving", "mathematics"
 DOMAINS = (COMMONSENSE, PROBLEMS, MATHEMATICS)
+TASKS = {  # of each domain; mathematics has no record by task
+    COMMONSENSE: ("HellaSwag", "TruthfulQA (mc2)", "WinoGrande", "CommonsenseQA", "PIQA", "OpenBookQA", "BoolQ"),
+    PROBLEMS: ("ARC-Easy", "ARC-Challenge", "MMLU"),
+}
+BASELINES = {  # of the comparison line, as the rows by task name them and as those by domain do
+    "luodian/llama-7b-hf": "Llama-7B [For Baseline]",
+    "NousResearch/Llama-2-7b-hf": "Llama-2-7B [For Baseline]",
+    "meta-llama/Meta-Llama-3-8B": "Llama-3-7B [For Baseline]",
+    "meta-llama/Meta-Llama-3.1-8B": "Llama-3.1-7B [For Baseline]",
+}
 FIRST_LLAMA, LAST_LLAMA = "Llama-7B [For Baseline]", "Llama-3.1-7B [For Baseline]"
 ONE_POINT = 0.01  # a gain below one point is within the error of the larger tests
 
@@ -31,6 +41,23 @@ def scores() -> dict[str, dict[str, float]]:
             domain = row["metric"].partition(" (")[0]
             found.setdefault(row["model"], {})[domain] = round(100 * float(row["value"]), 6)
     return found
+
+
+@cache
+def task_scores() -> dict[str, dict[str, float]]:
+    """Model as `scores` names it -> {task: percent}, for those with a record by task."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows("capability"):
+        if row["kind"] == "task":
+            name = BASELINES.get(row["model"], row["model"])
+            found.setdefault(name, {})[row["metric"]] = round(100 * float(row["value"]), 6)
+    return found
+
+
+def recomputed() -> dict[tuple[str, str], float]:
+    """(model, domain) -> mean of the domain's tasks minus the average that the data file has for it, points."""
+    return {(model, domain): fmean(found[task] for task in tasks) - scores()[model][domain]
+            for model, found in task_scores().items() for domain, tasks in TASKS.items()}  # fmt: skip
 
 
 @cache
@@ -73,12 +100,12 @@ def over_llama(name: str, domain: str) -> float:
 
 def best(prefix: str, domain: str = COMMONSENSE) -> float:
     """The best score of the models whose name begins so."""
-    return max(found[domain] for name, found in model_scores().items() if name.startswith(prefix))
+    return max(found[domain] for name, found in model_scores().items() if name.startswith(prefix) and domain in found)
 
 
 def rank(prefix: str, domain: str = COMMONSENSE) -> int:
     """Place of that best model among all small models with a score."""
-    return 1 + sum(found[domain] > best(prefix) for found in model_scores().values())
+    return 1 + sum(found.get(domain, 0) > best(prefix, domain) for found in model_scores().values())
 
 
 def size_and_score(domain: str = COMMONSENSE) -> Estimate:
