@@ -1,16 +1,24 @@
 """The numbers of the pages on capability: the twelve tests and their noise, gains a year, examples, needles.
 
 Scores are percent, differences are points. What the survey's own data say of a claim stands in slmkit/survey/evidence.
+
+- {benchmark} key, a directive: what an item of that test is, how it is scored and what is known against it.
 """
 
 import math
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from statistics import NormalDist, fmean
 
 import numpy as np
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
+from slmkit.course import datasets
 from slmkit.course.data_quality import told
 from slmkit.evaluation import comparing
 from slmkit.survey import statistics
@@ -22,6 +30,8 @@ from slmkit.survey.verdicts import digits
 Z = NormalDist().inv_cdf(0.975)  # half the width of a 95% interval, in standard errors
 FIRST, LAST = "2023-02", "2024-07"  # LLaMA and LLaMA 3.1
 NEEDLES = {"Qwen1.5-0.5B": 0.5, "Qwen2-0.5B": 0.5, "Llama3.2-3B": 3.0, "Qwen2.5-3B": 3.0}  # billions, as named
+
+logger = logging.getLogger(__name__)
 
 
 # -- the tests -------------------------------------------------------------------------------------------------------
@@ -48,6 +58,30 @@ def chance(key: str) -> float | None:
     """Percent that guessing gets right; None where there is no fixed number of choices."""
     choices = benchmarks()[key]["choices"]
     return 100 / int(choices) if choices else None
+
+
+def card(key: str) -> list[tuple[str, str]]:
+    """What the table says of a test in words."""
+    row = benchmarks()[key]
+    return [("an item", row["item"]), ("counted as right", row["scored"]),
+            ("known problem", f"{row['problem']} ({row['problem_source']})"),
+            ("its size is", row["size_source"])]  # fmt: skip
+
+
+class Benchmark(SphinxDirective):
+    required_arguments = 1
+
+    def run(self):
+        key = self.arguments[0]
+        if key not in benchmarks():
+            logger.warning("there is no test %s in slmkit/survey/benchmarks.csv", key, location=self.get_location(),
+                           type="slmkit", subtype="benchmark")  # fmt: skip
+            return []
+        return [nodes.raw("", datasets.as_html(card(key)), format="html")]
+
+
+def setup(app: Sphinx):
+    app.add_directive("benchmark", Benchmark)
 
 
 def scores_on(key: str) -> list[float]:
@@ -132,7 +166,7 @@ def leaders(domain: str) -> list[tuple[str, float]]:
 def neighbours(domain: str) -> tuple[int, int]:
     """Of pairs next to each other in a domain's ranking those that are further apart than noise, and all."""
     scores = [score for _, score in leaders(domain)]
-    gaps = [first - second for first, second in zip(scores, scores[1:])]
+    gaps = [first - second for first, second in pairwise(scores)]
     return sum(gap > Z * math.sqrt(2) * mean_error(capability.TASKS[domain]) for gap in gaps), len(gaps)
 
 
@@ -188,9 +222,6 @@ def _needle_gap(first: str, second: str) -> str:
 def _test(key: str) -> dict[str, Callable[[], str]]:
     row = benchmarks()[key]
     found = {
-        "item": lambda: row["item"],
-        "scored": lambda: row["scored"],
-        "problem": lambda: row["problem"],
         "choices": lambda: row["choices"] or ("varies" if row["domain"] != capability.MATHEMATICS else "written"),
         "chance": lambda: "none" if chance(key) is None else f"{chance(key):.0f}%",
         "size": lambda: f"{int(row['size']):,}",

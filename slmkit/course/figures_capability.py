@@ -90,8 +90,16 @@ def open_and_closed() -> Figure:
         for closed, marker, colour, label in ((True, "s", ORANGE, "closed data"), (False, "o", BLUE, "open data")):
             found = [point for point in page.points_of(domain) if point["year"] == 2024 and point["data"]]
             found = [point for point in found if (point["data"] == "closed") == closed]
-            axis.plot([2 ** point["size"] for point in found], [point["score"] for point in found], marker,
-                      color=colour, markerfacecolor=colour if closed else "white", markersize=5, label=label)  # fmt: skip
+            sizes, scores = [2 ** point["size"] for point in found], [point["score"] for point in found]
+            axis.plot(
+                sizes,
+                scores,
+                marker,
+                color=colour,
+                markerfacecolor=colour if closed else "white",
+                label=label,
+                markersize=5,
+            )
         axis.set(title=domain.removesuffix(" reasoning"), xscale="log", xlabel="parameters")
         axis.set_xticks([1.5e8, 5e8, 1.5e9, 4e9], ["150M", "500M", "1.5B", "4B"])
         axis.minorticks_off()
