@@ -13,9 +13,6 @@ from slmkit import train
 from slmkit.data.packing import Batches, TokenData
 from slmkit.training.optimizers import optimizers
 from slmkit.training.schedules import learning_rate
-from slmkit.training.trainer import cannot_compile
-
-NO_COMPILER = cannot_compile(torch.device("cpu"))
 
 
 def plain_run(model, data, config):
@@ -119,7 +116,7 @@ def test_bf16_stays_near_fp32():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(NO_COMPILER), reason=str(NO_COMPILER))
+@pytest.mark.compiler
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_compiled_equals_eager(precision):
     eager = train(small.model(n_layers=1), small.data(), small.config(steps=8, precision=precision), progress=False)
