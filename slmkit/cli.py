@@ -178,8 +178,7 @@ def build_parser() -> Parser:
                     "slmkit bench --threads 1 --quick")  # fmt: skip
     bench.add_argument("--threads", type=thread_counts, default=[1, 2], help="such as 1 or 1,2 (the default)")
     bench.add_argument("--quick", action="store_true", help="fewer repeats, a smaller model, a tenth of the documents")
-    bench.add_argument("--only", choices=["models", "data", "evaluation"], help="models: training and decoding; data: "
-                       "cleaning and MinHash; evaluation: multiple choice; default all")  # fmt: skip
+    bench.add_argument("--only", choices=["models", "data", "evaluation"], help="one part of it (default all)")
     bench.add_argument("--json", metavar="FILE", type=new_file, help="record (default build/records/bench.json, "
                        "bench-data.json, bench-evaluation.json)")  # fmt: skip
     return parser

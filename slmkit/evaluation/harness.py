@@ -66,7 +66,7 @@ class Model:
         self.stops = {self.eot_token_id, *stops}
         self.batch_size = 8 if str(batch_size).startswith("auto") else int(batch_size)
         self.max_length = min(max_length or model.config.max_context, model.config.max_context)
-        self._prefix = prefix_token_id
+        self._prefix, self.said = prefix_token_id, set()
 
     # -- text and tokens
 
@@ -94,11 +94,27 @@ class Model:
                                                   add_generation_prompt=add_generation_prompt,
                                                   continue_final_message=not add_generation_prompt)  # fmt: skip
 
+    # -- what is wrong with an item
+
+    def _speak(self, request: "Instance", what: str):
+        """One line that names the item, once."""
+        if (line := f"{request.task_name}, item {request.doc_id}: {what}") not in self.said:
+            self.said.add(line)
+            logger.warning(line)
+
+    def _speak_of_twins(self, requests: Sequence["Instance"]):
+        """A line for an item with two choices that are the same: no score can tell which is meant."""
+        first = {}
+        for request in requests:
+            twin = first.setdefault((request.task_name, request.doc_id, request.args), request.idx)
+            if twin != request.idx and request.args[1]:
+                self._speak(request, f"choices {twin + 1} and {request.idx + 1} are the same; the first counts")
+
     # -- likelihoods
 
     def loglikelihood(self, requests: Sequence["Instance"], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """For each (context, continuation): log p(continuation | context), and whether greedy decoding writes it."""
-        speak_of_twins(requests)
+        self._speak_of_twins(requests)
         pairs = {}
         for place, request in enumerate(requests):
             if (pair := self._pair(request)) is not None:
@@ -113,10 +129,10 @@ class Model:
         """Context and continuation in tokens, cut at the left to fit; None when there is nothing to score."""
         context, continuation = request.args
         if not continuation:
-            return speak(request, f"choice {request.idx + 1} is empty; it counts as never chosen")
+            return self._speak(request, f"choice {request.idx + 1} is empty; it counts as never chosen")
         missing = [name for name, value in (request.doc or {}).items() if value is None]
         if missing and "None" in context + continuation:  # lm-eval's templates write it in the field's place
-            speak(request, f"the field {missing[0]} is missing; the word None stands in its place")
+            self._speak(request, f"the field {missing[0]} is missing; the word None stands in its place")
         if context.strip():
             before, after = self._encode_pair(context, continuation)
         else:
@@ -124,12 +140,12 @@ class Model:
             if after[0] == before[0]:
                 after = after[1:]
         if len(after) > self.max_length:
-            return speak(request, f"choice {request.idx + 1} has {len(after):,} tokens and the context holds "
+            return self._speak(request, f"choice {request.idx + 1} has {len(after):,} tokens and the context holds "
                          f"{self.max_length:,}; it counts as never chosen")  # fmt: skip
         # The last token is predicted and never read, so one more than the context holds has its place.
         if (over := len(before) + len(after) - self.max_length - 1) > 0:
-            speak(request, f"{len(before) + len(after):,} tokens are more than the context of {self.max_length:,}; the "
-                  f"first {over:,} are left out")  # fmt: skip
+            self._speak(request, f"{len(before) + len(after):,} tokens are more than the context of "
+                        f"{self.max_length:,}; the first {over:,} are left out")  # fmt: skip
             before = before[over:]
         return before, after
 
@@ -145,7 +161,7 @@ class Model:
         for place, request in enumerate(requests):
             tokens = self.tok_encode(request.args[0])
             if not tokens:
-                speak(request, "the text is empty")
+                self._speak(request, "the text is empty")
             cut = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
             windows += [(place, make_disjoint_window(window)) for window in cut]
         answers = self._loglikelihood_tokens([window for _, window in windows])
@@ -183,7 +199,7 @@ class Model:
         room = self.max_length - new if new < self.max_length else self.max_length // 2
         for ids, request in zip(rows, requests, strict=True):
             if len(ids) > room:
-                speak(request, f"{len(ids):,} tokens and {new:,} new ones are more than the context of "
+                self._speak(request, f"{len(ids):,} tokens and {new:,} new ones are more than the context of "
                       f"{self.max_length:,}; the first {len(ids) - room:,} are left out")  # fmt: skip
         ids, padding = left_pad([ids[-room:] for ids in rows], self.eot_token_id)
         options = {name: wanted[name] for name in ("temperature", "top_k", "top_p") if sampled and name in wanted}
@@ -204,24 +220,6 @@ class Model:
         for end in until:
             texts = [text.split(end)[0] for text in texts]
         return texts
-
-
-def speak(request: "Instance", what: str):
-    """One line that names the item."""
-    logger.warning("%s, item %s: %s", request.task_name, request.doc_id, what)
-
-
-def speak_of_twins(requests: Sequence["Instance"]):
-    """A line for each item with two choices that are the same: no score can tell which is meant."""
-    items = defaultdict(list)
-    for request in requests:
-        items[request.task_name, request.doc_id].append(request)
-    for asked in items.values():
-        first = {}
-        for request in asked:
-            if (twin := first.setdefault(request.args, request.idx)) != request.idx and request.args[1]:
-                speak(request, f"choices {twin + 1} and {request.idx + 1} are the same; the first counts")
-                break
 
 
 # -- where models come from
