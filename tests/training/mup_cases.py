@@ -1,6 +1,7 @@
 """What test_mup.py and mup_package.py build alike."""
 
 import torch
+import torch.nn.functional as F
 
 from slmkit import ModelConfig
 
@@ -36,3 +37,16 @@ def given_weights(model):
             generator = torch.Generator().manual_seed(i)
             inputs = 1 if "embedding" in name else parameter.shape[1]
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * inputs**-0.5)
+
+
+def losses_of(model, owner) -> list[float]:
+    """Of four steps of the optimizer on one batch, each before its step."""
+    inputs, targets = batch()
+    losses = []
+    for _ in range(4):
+        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        losses.append(loss.item())
+        owner.zero_grad()
+        loss.backward()
+        owner.step()
+    return losses

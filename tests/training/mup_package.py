@@ -12,8 +12,7 @@ from pathlib import Path
 
 import mup as package
 import torch
-import torch.nn.functional as F
-from mup_cases import CASES, RATE, batch, configuration, given_weights
+from mup_cases import CASES, RATE, configuration, given_weights, losses_of
 
 from slmkit import Decoder
 
@@ -44,14 +43,7 @@ def measured(tied: bool, width: int, base: int, **changes) -> dict:
     for block in model.blocks:
         block.attention.scale = (width / base) ** -0.5 * block.attention.head_dim**-0.5
     owner = package.MuAdamW(model.parameters(), lr=RATE, weight_decay=0.1)
-    inputs, targets = batch()
-    losses = []
-    for _ in range(4):
-        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-        losses.append(loss.item())
-        owner.zero_grad()
-        loss.backward()
-        owner.step()
+    losses = losses_of(model, owner)
     return {"parameters": found, "logits": 1 / model.head.width_mult(), "losses": losses}
 
 

@@ -1,8 +1,10 @@
 """One small training run that several tests share: the model, the data, and the run as a script of its own."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from slmkit import Decoder, ModelConfig, TrainingConfig, train
@@ -33,6 +35,26 @@ def model(seed: int = 0, **options) -> Decoder:
 def config(**options) -> TrainingConfig:
     given = dict(steps=30, batch_size=8, context=16, learning_rate=1e-2, precision="fp32", compile=False)
     return TrainingConfig(**given | options)
+
+
+def interrupted_equals_unbroken(data: TokenData, folder: Path, every: int, stop: int) -> list[float]:
+    """A run with a checkpoint `every` so many steps that is stopped after `stop` steps and goes on ends in the bits of
+    a run in one piece, whose losses come back."""
+
+    def kill(history):
+        if len(history.losses) == stop:
+            raise KeyboardInterrupt
+
+    kept, whole, resumed = config(checkpoint_every=every), model(), model()
+    unbroken = train(whole, data, dataclasses.replace(kept, checkpoint_every=None), progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(model(), data, kept, folder, progress=False, on_step=kill)
+    history = train(resumed, data, kept, folder, progress=False)
+    assert history.losses == unbroken.losses
+    assert history.held_out == unbroken.held_out
+    for ours, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    return unbroken.losses
 
 
 if __name__ == "__main__":  # small_run.py FOLDER STEPS CHECKPOINT_EVERY [STOP_AFTER] [shard]

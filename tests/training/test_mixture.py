@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 import small_run as small
-import torch
 
 from slmkit.data.mixing import Mixture
 from slmkit.data.packing import TokenData
@@ -19,21 +18,8 @@ def mixed(weight: float = 3.0, seed: int = 4) -> TokenData:
 
 
 def test_an_interrupted_run_on_a_mixture_ends_in_the_same_bits(tmp_path):
-    def kill(history):
-        if len(history.losses) == 17:
-            raise KeyboardInterrupt
-
-    config = small.config(checkpoint_every=5)
-    whole, resumed = small.model(), small.model()
-    unbroken = small.train(whole, mixed(), small.config(), progress=False)
-    with pytest.raises(KeyboardInterrupt):
-        small.train(small.model(), mixed(), config, tmp_path, progress=False, on_step=kill)
-    history = small.train(resumed, mixed(), config, tmp_path, progress=False)
-    assert history.losses == unbroken.losses
-    assert history.held_out == unbroken.held_out
-    for ours, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
-    assert sum(unbroken.losses[-5:]) < sum(unbroken.losses[:5])
+    losses = small.interrupted_equals_unbroken(mixed(), tmp_path, every=5, stop=17)
+    assert sum(losses[-5:]) < sum(losses[:5])
 
 
 def test_the_folder_of_a_run_changes_with_sources_and_weights():

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
-from mup_cases import CASES, RATE, batch, configuration, given_weights
+from mup_cases import CASES, RATE, batch, configuration, given_weights, losses_of
 from small_run import VOCAB as RUN_VOCAB
 from small_run import data
 
@@ -73,15 +72,7 @@ def test_training_is_the_packages(name):
     factors = mup.multipliers(model, base.d_model)
     groups = [{"params": [p], "lr": RATE * factors[n], "weight_decay": decay / factors[n]}
               for n, p in model.named_parameters()]  # fmt: skip
-    owner, losses = torch.optim.AdamW(groups), []
-    inputs, targets = batch()
-    for _ in range(4):
-        loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-        losses.append(loss.item())
-        owner.zero_grad()
-        loss.backward()
-        owner.step()
-    assert losses == pytest.approx(PACKAGE[name]["losses"], rel=2e-5)
+    assert losses_of(model, torch.optim.AdamW(groups)) == pytest.approx(PACKAGE[name]["losses"], rel=2e-5)
 
 
 # -- the table of the paper, written out -------------------------------------------------------------------------------

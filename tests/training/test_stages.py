@@ -61,18 +61,7 @@ HALVES = Stage(15, {"rough": 1}), Stage(15, {"rough": 1, "good": 1})
 
 
 def test_an_interrupted_run_in_stages_ends_in_the_same_bits(tmp_path):
-    def kill(history):
-        if len(history.losses) == 18:
-            raise KeyboardInterrupt
-
-    config = small.config(checkpoint_every=6)
-    whole, resumed = small.model(), small.model()
-    unbroken = small.train(whole, two(*HALVES), small.config(), progress=False)
-    with pytest.raises(KeyboardInterrupt):
-        small.train(small.model(), two(*HALVES), config, tmp_path, progress=False, on_step=kill)
-    assert small.train(resumed, two(*HALVES), config, tmp_path, progress=False).losses == unbroken.losses
-    for ours, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    small.interrupted_equals_unbroken(two(*HALVES), tmp_path, every=6, stop=18)
 
 
 def test_stages_must_fill_the_run_and_name_their_sources():
