@@ -50,6 +50,6 @@ def test_another_answer_stops_it(small, tmp_path, monkeypatch):
         return scorers
 
     monkeypatch.setattr(bench_evaluation, "contestants", swapped)
-    with pytest.raises(RuntimeError, match="differ by 1.0e-02"):
+    with pytest.raises(RuntimeError, match=r"differ by 1\.0e-02"):
         bench_evaluation.run([1], path=tmp_path / "evaluation.json", rounds=1)
     assert not (tmp_path / "evaluation.json").exists()
