@@ -65,7 +65,7 @@ def card(key: str) -> list[tuple[str, str]]:
     row = benchmarks()[key]
     return [("an item", row["item"]), ("counted as right", row["scored"]),
             ("known problem", f"{row['problem']} ({row['problem_source']})"),
-            ("its size is", row["size_source"])]  # fmt: skip
+            ("where its size is from", row["size_source"])]  # fmt: skip
 
 
 class Benchmark(SphinxDirective):
