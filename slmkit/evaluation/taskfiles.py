@@ -67,7 +67,7 @@ def _head(path: Path) -> dict:
 
 
 def _data(path: Path, head: dict) -> Path:
-    """The file of the split that is asked, beside the head unless its path is absolute."""
+    """The file of the split that is asked: beside the head, or where lm-eval looks, from the working folder on."""
     files = (head["dataset_kwargs"] or {}).get("data_files")
     if head.get("dataset_path", "json") != "json" or not isinstance(files, str | dict):
         raise ValueError(f"{path}: the items must be JSON lines (dataset_path: json), named in dataset_kwargs as "
@@ -77,9 +77,10 @@ def _data(path: Path, head: dict) -> Path:
         if split not in files:
             raise ValueError(f"{path}: data_files names no file for the split {split!r}; it has {', '.join(files)}")
         files = files[split]
-    if not (data := path.parent / files).is_file():
-        raise FileNotFoundError(f"{path} names the items' file {data}, which is not there")
-    return data
+    for data in (path.parent / files, Path(files)):
+        if data.is_file():
+            return data
+    raise FileNotFoundError(f"{path} names the items' file {path.parent / files}, which is not there")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Any]]:

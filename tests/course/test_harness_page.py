@@ -1,0 +1,54 @@
+"""The page on the harness: its commands run, on a model that takes no time, and its tables say what the code does."""
+
+import re
+import shlex
+import sys
+from functools import partial
+
+import pytest
+import torch
+
+import slmkit
+from slmkit import Decoder, ModelConfig
+from slmkit.data.tokenizer import Tokenizer
+from slmkit.evaluation import harness, taskfiles
+from slmkit.paths import root
+
+PAGE = (root() / "book" / "capability" / "harness.md").read_text(encoding="utf-8")
+TASKS = root() / "book" / "capability" / "tasks"
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.S) for line in block.splitlines()
+            if "book/capability/tasks" in line]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train([path.read_text() for path in TASKS.glob("*.jsonl")], 300)
+    made = tmp_path_factory.mktemp("model")
+    return slmkit.save(Decoder(ModelConfig(tokenizer.vocab_size, 16, 1, 2, max_context=512)), made, tokenizer)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(command, folder, monkeypatch, capsys):
+    from lm_eval import tasks
+
+    monkeypatch.setattr(tasks, "TaskManager", partial(tasks.TaskManager, include_defaults=False))  # reading all is slow
+    monkeypatch.setattr(sys, "argv", shlex.split(re.sub(r"path=\S+", f"path={folder}", command)))
+    monkeypatch.chdir(root())
+    assert harness.main() == 0
+    said = capsys.readouterr().out
+    for name in sys.argv[sys.argv.index("--tasks") + 1].split(","):
+        assert re.search(rf"\|{name}\b", said), said
+
+
+def test_the_table_of_kinds_is_that_of_the_files():
+    heads = {path.stem: path.read_text() for path in TASKS.glob("*.yaml")}
+    kinds = {name: re.search(r"^output_type: (\w+)", head, flags=re.M)[1] for name, head in heads.items()}
+    assert {task: kind for kind, task in re.findall(r"^\| `(\w+)` \|.*\| `(\w+)` \|$", PAGE, flags=re.M)} == kinds
+
+
+def test_our_own_reader_takes_the_files_too(monkeypatch):
+    monkeypatch.chdir(root())
+    for name, items in (("everyday", 12), ("opposites", 12)):
+        task = taskfiles.read(TASKS / f"{name}.yaml")
+        assert (task.name, len(task.items), task.left_out) == (name, items, ())
