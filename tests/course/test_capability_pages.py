@@ -83,9 +83,7 @@ def test_every_average_with_a_record_by_task_comes_out():
     assert max(map(abs, away.values())) < 0.01, "tasks and averages are both rounded to 0.01"
     first = [float(row["value"]) for row in rows("capability")
              if (row["kind"], row["model"]) == ("task", "facebook/opt-350m")]  # fmt: skip
-    assert 100 * fmean((first[0], first[1], first[6])) == pytest.approx(
-        30.75, abs=0.01
-    )  # the average that the file has
+    assert 100 * fmean((first[0], first[1], first[6])) == pytest.approx(30.75, abs=0.01)  # as filed
     assert (FACTS["capability.agree"], FACTS["capability.averages"]) == ("106", "106")
 
 
