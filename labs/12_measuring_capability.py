@@ -43,10 +43,10 @@ lab = start("12", profiles={
               "corpus": "tinyworld", "tiny": (300, 16, 1, 32), "steps": 4},
     "cpu": same | {"limit": 25, "compared": 4, "items": 30, "planted": 50, "copies": (0, 12), "seeds": (0, 1, 2),
                    "steps": 100},
-    "full": same | {"limit": 500, "compared": 20, "items": 380, "planted": 100, "copies": (0, 1, 4, 16, 32),
+    "full": same | {"limit": 300, "compared": 20, "items": 380, "planted": 100, "copies": (0, 1, 4, 16, 32),
                     "seeds": tuple(range(5)), "steps": 300},
 })
-TASKS, BY = ("social_iqa", "goal_inference", "phrase_relatedness"), multiple_choice.NORMALISATIONS
+TASKS, BY = ("social_iqa", "goal_inference", "step_inference"), multiple_choice.NORMALISATIONS
 
 # %% [markdown]
 # ## Predict

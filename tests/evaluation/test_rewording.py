@@ -3,7 +3,8 @@
 from slmkit.evaluation.rewording import NAME, NAMES, lettered, question, renamed, reworded
 from slmkit.evaluation.tasks import Item
 
-ITEM = Item(
+CONTEXT = "Q: Tracy took Jan's dog out. Tracy ran. Why did Tracy do this?\nA:"
+ITEM = Item("7", CONTEXT, (" To please Jan", " Ashes", " For Tracy"), 2)
     "7",
     "Q: Tracy took Jan's dog out. Tracy ran. Why did Tracy do this?\nA:",
     (" To please Jan", " Ashes", " For Tracy"),
