@@ -5,11 +5,6 @@ from slmkit.evaluation.tasks import Item
 
 CONTEXT = "Q: Tracy took Jan's dog out. Tracy ran. Why did Tracy do this?\nA:"
 ITEM = Item("7", CONTEXT, (" To please Jan", " Ashes", " For Tracy"), 2)
-    "7",
-    "Q: Tracy took Jan's dog out. Tracy ran. Why did Tracy do this?\nA:",
-    (" To please Jan", " Ashes", " For Tracy"),
-    2,
-)
 
 
 def test_each_person_gets_one_other_name_in_question_and_choices():
