@@ -168,8 +168,9 @@ for task in (tasks.load(name, lab.limit) for name in TASKS):
 # ### Other names
 #
 # The people of Social IQa {cite}`sap2019socialiqa` have one of 24 names, put in at random. With another of them
-# {cite}`mirzadeh2024gsmsymbolic`, a model that never read the test loses nothing. By this, chosen before the first run,
-# claim 55b is judged, if enough answers change. Other words may be harder by themselves. Each seed has its own items.
+# {cite}`mirzadeh2024gsmsymbolic`, a model that never read the test loses nothing. Claim 55b is judged by this, chosen
+# before the first run, if ten answers a seed change, a condition added after a trial in which three answers made a
+# verdict. Other words may be harder by themselves. Each seed has its own items.
 
 # %%
 def right(items, *reader):
@@ -255,8 +256,7 @@ for seed in lab.seeds:
         made.append({name: 100 * right(items, tiny, small).mean() for name, items in sets.items()})
 table = pandas.DataFrame(made, pandas.MultiIndex.from_product([lab.seeds, lab.copies], names=["seed", "copies"]))
 table["lift"] = (gap := table.planted - table.kept_out) - gap.xs(0, level="copies").reindex(table.index, level="seed")
-grouped = table.groupby("copies")
-mean, half = grouped.mean(), grouped.agg(lambda values: interval(values.tolist())[1] - values.mean())
+mean, half = (grouped := table.groupby("copies")).mean(), grouped.agg(lambda x: interval(x.tolist())[1] - x.mean())
 for copies, one in grouped:
     low, high = interval(one.lift.tolist())
     finding(f"12-leak-{copies}", "percent right", **one.to_dict("list"), low=low, high=high)
