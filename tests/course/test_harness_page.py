@@ -10,9 +10,11 @@ import torch
 
 import slmkit
 from slmkit import Decoder, ModelConfig
+from slmkit.course.harness_page import CASES, FACTS, record
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.evaluation import harness, taskfiles
 from slmkit.paths import root
+from slmkit.profiling import bench_evaluation
 
 PAGE = (root() / "book" / "capability" / "harness.md").read_text(encoding="utf-8")
 TASKS = root() / "book" / "capability" / "tasks"
@@ -52,3 +54,12 @@ def test_our_own_reader_takes_the_files_too(monkeypatch):
     for name, items in (("everyday", 12), ("opposites", 12)):
         task = taskfiles.read(TASKS / f"{name}.yaml")
         assert (task.name, len(task.items), task.left_out) == (name, items, ())
+
+
+def test_the_numbers_are_those_of_the_record():
+    assert set(re.findall(r"\{fact\}`([^`]+)`", PAGE)) == set(FACTS)
+    assert all(0 < len(fact()) < 60 for fact in FACTS.values())
+    for row, (name, shots, _), case in zip(record()["rows"], bench_evaluation.CASES, CASES, strict=True):
+        assert f"{name}, {shots} shots" in row["what"]
+        assert float(FACTS[f"harness.{case}.ratio"]()) == pytest.approx(row["ratio"], rel=0.01)
+        assert row["threads"] == 1

@@ -22,7 +22,7 @@ from slmkit.paths import root
 TASKS = root() / "book" / "capability" / "tasks"
 KINDS = {"everyday": "multiple_choice", "last_word": "loglikelihood", "passages": "loglikelihood_rolling",
          "opposites": "generate_until"}  # fmt: skip
-CONTEXT = 64  # shorter than the passages, and than some prompts with the words to write
+CONTEXT = 32  # shorter than the passages and than prompts of every task, so that all are cut
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +140,9 @@ def test_broken_items_get_a_line_each_and_the_rest_is_scored(tmp_path, folders, 
     found = evaluate("slmkit", tmp_path, ["broken"], path=folders["ours"])
     said = lines(heard)
     assert len(said) == len(bad)
-    for place, words in enumerate(("more than the context of 64", "choice 2 is empty", "choices 1 and 2 are the same",
-                                   "choice 2 has 201 tokens", "the field question is missing"), start=1):  # fmt: skip
+    wanted = (f"more than the context of {CONTEXT}", "choice 2 is empty", "choices 1 and 2 are the same",
+              "choice 2 has 201 tokens", "the field question is missing")  # fmt: skip
+    for place, words in enumerate(wanted, start=1):
         assert any(f"broken, item {place}: " in line and words in line for line in said), (place, said)
     plain = evaluate("slmkit", tmp_path, ["broken"], path=folders["ours"], limit=1)
     values = [value for value, _ in answers(found, "broken")]
@@ -169,6 +170,7 @@ def test_what_is_written_ends_where_it_should(folders, tokenizer, heard):
     lm = model_class()(model=folders["model"], tokenizer=tokenizer)
     (whole,) = lm.generate_until([ask("generate_until", "A clock", {"until": ["no end"], "max_gen_toks": 12})])
     ids = tokenizer.encode("A clock")
+    assert lm.stops == {tokenizer.end_of_text}
     assert whole == tokenizer.decode(slmkit.generate(folders["model"], [ids], 12)[0, len(ids) :])
     end = whole[3:5]
     (cut,) = lm.generate_until([ask("generate_until", "A clock", {"until": [end], "max_gen_toks": 12})])
