@@ -137,7 +137,6 @@ check("12/mcnemar", mcnemar)
 
 # %% [markdown]
 # ## Measure
-#
 # SmolLM2-135M-Instruct {cite}`allal2025smollm2` on BIG-bench {cite}`srivastava2022bigbench`, by three scorers.
 
 # %%
@@ -153,6 +152,7 @@ hf = huggingface.HFLM(slmkit.interop.to_transformers(model), tokenizer=for_trans
 asked = [instance.Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
 theirs, _ = zip(*hf.loglikelihood(asked, disable_tqdm=True))
 apart = {"slmkit": np.abs(np.subtract(hand, ours)).max(), "lm_eval": np.abs(np.subtract(hand, theirs)).max()}
+assert max(apart.values()) < 1e-3, apart
 finding("12-same", "largest difference of a log-likelihood, nats", pairs=len(pairs), **apart)
 for task in (tasks.load(name, lab.limit) for name in TASKS):
     scored = multiple_choice.score(model, tokenizer, task, unconditional=True)
