@@ -102,7 +102,7 @@ def details(claim: dict[str, str], record: dict | None) -> str:
     made = HOW.get(claim["kind"], f"to be {claim['kind']} by lab {claim['lab']}")
     if record and claim["kind"] not in HOW:
         made = f"{claim['kind']} by lab {record['lab']}, {record['profile']} profile, {record['date']}"
-        made += f", on {in_words(record['machine'])}; {record['seeds_used']} seeds" * bool(record.get("effect"))
+        made += f", on {in_words(record['machine'])}; {record['seeds_used']} seeds" if record.get("effect") else ""
     terms = {
         "section": claim["section"],
         "measured": claim["metric"],

@@ -85,7 +85,8 @@ def test_a_claim_without_a_result_says_so_and_a_record_says_where_it_was_made(no
     assert "trained by lab 05, full profile, 2026-01-02, on Abacus, 1 core, 1 GB; 8 seeds" in ledger.details(
         claims["C28a"], record
     )
-    refused = record | {"effect": None, "seeds_used": None, "reason": "needs a phone"}
+    refused = {name: value for name, value in record.items() if name != "seeds_used"}
+    refused |= {"effect": None, "reason": "needs a phone"}
     assert "<dt>reason</dt><dd>needs a phone</dd>" in ledger.details(claims["C28a"], refused)
 
 
