@@ -8,7 +8,9 @@ import torch
 
 from slmkit.data.packing import TokenData, TokenRow
 from slmkit.training.checkpoint import BadCheckpoint
+from slmkit.training.config import TrainingConfig
 from slmkit.training.kept import run_folder
+from slmkit.training.schedules import share
 from slmkit.training.stages import Stage, Staged, branch, decay_from
 
 APART = 10_000
@@ -51,6 +53,19 @@ def test_a_batch_depends_on_seed_and_step_alone():
     firsts(used, [7, 0, 5])
     assert firsts(used, [6]) == firsts(fresh, [6])
     assert firsts(fresh, [6]) != firsts(staged(*stages).batches(4, 8, 4), [6])
+
+
+def test_a_later_stage_begins_with_the_first_of_what_nobody_has_read():
+    late = staged(Stage(4, {"rough": 1}), Stage(3, {"good": 1})).batches(4, 8, 3)
+    alone = staged(Stage(3, {"good": 1})).batches(4, 8, 3)
+    assert firsts(late, [4, 5, 6]) == firsts(alone, [0, 1, 2])
+
+
+def test_a_decay_takes_the_steps_that_it_is_given():
+    stable = TrainingConfig(100, schedule="constant", warmup=5, final_rate=0.0)
+    rates = [share(decay_from(stable, 60, 20), step) for step in range(80)]
+    assert rates[5:61] == [1.0] * 56
+    assert rates[61:] == pytest.approx([left / 20 for left in range(19, 0, -1)])
 
 
 def two(*stages: Stage) -> TokenData:
