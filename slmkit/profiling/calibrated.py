@@ -198,6 +198,8 @@ def quantize_model(model: Decoder, name: str, method: str = "rtn", inputs: Mappi
             if module.weight.dtype != torch.float32:
                 raise ValueError(f"{layer} is in {module.weight.dtype}, too coarse for the values; use model.float()")
             chosen[layer] = _that_fits(layer, module.weight.shape[1], name, fallback)
+    if method != "rtn" and (unseen := sorted(chosen.keys() - inputs.keys() - {"embedding"})):
+        raise ValueError(f"there are no inputs of {unseen[0]}; make them with calibrate on a model of this shape")
     for layer, kind in chosen.items():
         weight = model.get_submodule(layer).weight
         array, by = weight.cpu().numpy(), "rtn" if layer == "embedding" else method
@@ -211,12 +213,12 @@ def quantize_model(model: Decoder, name: str, method: str = "rtn", inputs: Mappi
 
 
 def _that_fits(layer: str, width: int, name: str, fallback: str | None) -> str:
-    for kind in filter(None, (name, fallback)):
-        if width % format_named(kind).size == 0:
+    sizes = {kind: format_named(kind).size for kind in filter(None, (name, fallback))}
+    for kind, size in sizes.items():
+        if width % size == 0:
             return kind
-    size = format_named(name).size
     raise ValueError(
-        f"{layer} has rows of {width}, no whole number of {name}'s blocks of {size}; name a fallback of shorter blocks"
+        f"{layer} has rows of {width}, no whole number of {name}'s blocks of {sizes[name]}; name a fallback"
     )
 
 
