@@ -81,6 +81,12 @@ def test_no_other_code_is_nearer(name):
     np.testing.assert_allclose(np.abs(dequantize(packed, name) - weight), best, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_step_the_code_is_that_of_zero(name):
+    kind, weight = FORMATS[name], (1e-12 * example()[0]).astype(np.float32)
+    assert not kind.unpack(rtn(weight, name).reshape(-1, kind.bytes)).codes.any()
+
+
 # -- activation-aware scaling ------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ def cases() -> dict[str, np.ndarray]:
         "positive": np.abs(normal),
         "negative": -np.abs(normal),
         "whole numbers": np.round(3 * normal),  # ties in size, and on the way between two codes
+        "halves": np.where(np.arange(WIDTH) % 32 == 5, 127, np.round(9 * normal) + 0.5),  # ties where the step is 1
         "zeros": np.zeros((2, WIDTH)),
         "negative zeros": np.full((2, WIDTH), -0.0),
         "a constant": np.full((2, WIDTH), 0.7),
