@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from slmkit.config import PER_LAYER, ModelConfig, RopeScaling
 from slmkit.data.tokenizer import Tokenizer
@@ -41,6 +40,11 @@ MODULES = {
     "norm": "output_norm",
     "head": "output",
 }
+# Those of an architecture's own fields that are read, or say once more what others say.
+FIELDS = {"vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length",
+          "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+          "attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "use_parallel_residual",
+          "rope.dimension_count", "rope.freq_base", "rope.scaling.attn_factor"}  # fmt: skip
 FACTORS = "rope_freqs.weight"  # what each rotating pair's frequency is divided by
 
 
@@ -248,16 +252,18 @@ def from_gguf(path: str | Path) -> tuple[Decoder, Tokenizer | None]:
         raise FileNotFoundError(f"there is no file {path}") from None
     except Exception as error:  # whatever numpy says where the bytes end too early
         raise ValueError(f"{path} is not a GGUF file, or is cut short ({error})") from None
-    values = {name: field for name, field in reader.fields.items()}
-    architecture = values["general.architecture"].contents()
+    values = {name: field.contents() for name, field in reader.fields.items()}
+    architecture = values.get("general.architecture")
     kind = next((kind for kind in KINDS.values() if kind.architecture == architecture), None)
     if kind is None:
         known = ", ".join(kind.architecture for kind in KINDS.values())
         raise ValueError(f"{path} has general.architecture = {architecture!r}; what is read here is {known}")
+    for name in values:
+        if name.startswith(f"{architecture}.") and name.removeprefix(f"{architecture}.") not in FIELDS:
+            raise ValueError(f"{path} has {name} = {values[name]!r}, which is not read here")
 
     def field(key: str, default=None):
-        entry = values.get(key.replace("{}", architecture))
-        return default if entry is None else entry.contents()
+        return values.get(key.replace("{}", architecture), default)
 
     arrays = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
     config = _read_config(field, arrays, kind)

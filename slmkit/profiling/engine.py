@@ -123,6 +123,15 @@ class Engine:
 
     # -- reading tokens
 
+    def tokenize(self, text: str) -> list[int]:
+        """The ids of a text by the file's tokenizer; the names of marks in it are text, as for slmkit's Tokenizer."""
+        engine, data = _engine(), text.encode()
+        vocabulary, ids = engine.llama_model_get_vocab(self._model), (ctypes.c_int32 * (len(data) + 1))()
+        count = engine.llama_tokenize(vocabulary, data, len(data), ids, len(ids), False, False)
+        if count < 0:
+            raise ValueError(f"{self.path.name} has no tokenizer")
+        return list(ids[:count])
+
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Logits [time, vocab_size] for the token after each of `ids` [time], from an empty cache."""
         self.forget()
@@ -262,7 +271,7 @@ def profile_engine(path: str | Path, *, name: str = "", threads: int = 1, prompt
 def quantize(source: str | Path, target: str | Path, format: str, *, threads: int = 1) -> Path:
     """Writes `source`, a GGUF file in fp32 or fp16, in one of FORMATS by llama.cpp's own quantizer.
 
-    Rows that a format's blocks do not divide (256 numbers in the K formats, 32 in the others) are stored in a wider one.
+    Rows that a format's blocks do not divide (256 numbers in the K formats, 32 in the others) go into a wider one.
     """
     engine = _engine()
     one_of("format", format, tuple(FORMATS))
