@@ -158,6 +158,14 @@ def test_threads_change_the_clock_and_not_the_tokens(path):
     assert found[1] == found[2]
 
 
+def test_a_latency_is_made_of_the_prompt_and_an_equal_part_for_each_further_token(engine, monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr("slmkit.profiling.engine.now", lambda: (next(clock), 0))
+    latency = engine.latency(5, 5, repeats=3)
+    assert latency.ttft.wall == (1, 1, 1)
+    assert latency.tpot.wall == (0.25, 0.25, 0.25)
+
+
 # -- what it refuses
 
 
@@ -185,17 +193,21 @@ def test_a_file_cut_short_is_refused_in_one_line(path, tmp_path):
 
 
 def test_too_little_memory_is_refused_before_loading(path, monkeypatch):
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3_000_000))
     loaded = []
     load = Engine._load
     monkeypatch.setattr(Engine, "_load", lambda self, vocab_only: loaded.append(vocab_only) or load(self, vocab_only))
-    cache, logits, weights = 2 * 2 * 2 * 64 * 96 * 2 / 1e6, 4 * 300 * 96 / 1e6, path.stat().st_size / 1e6
-    message = (
-        rf"needs {cache + logits + weights:.0f} MB with a context of 96 \(weights {weights:.0f}, cache {cache:.0f}"
-    )
-    with pytest.raises(MemoryError, match=message + r", logits 0\) and 3 MB are free; take a smaller context"):
+    # Keys and values of 2 layers, 2 heads of 64 numbers, 96 tokens, 2 bytes; logits of 96 tokens.
+    cache, logits, weights = 2 * 2 * 2 * 64 * 96 * 2, 4 * 300 * 96, path.stat().st_size
+    need = cache + logits + weights
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=need - 1))
+    message = rf"needs {need / 1e6:.0f} MB with a context of 96 \(weights {weights / 1e6:.0f}, cache 0, logits 0"
+    with pytest.raises(MemoryError, match=message + r"\) and \d MB are free; take a smaller context"):
         Engine(path)
     assert loaded == [True]  # the header alone
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=need))
+    Engine(path).close()
+    with pytest.raises(MemoryError, match="needs"):
+        Engine(path, cache="f32")
 
 
 def test_a_prompt_longer_than_the_context_is_refused(engine):
