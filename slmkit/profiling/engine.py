@@ -1,7 +1,7 @@
 """llama.cpp, the survey's engine, on a GGUF file: logits, greedy tokens, latency, and its own quantizer.
 
 `slmkit.interop.to_gguf` writes such a file from a Decoder. All through the C functions of llama-cpp-python, whose
-Python class cannot leave the logits of a prompt out and would time its own copying.
+Python class gives the logits of every token or of none.
 """
 
 import ctypes
