@@ -21,6 +21,7 @@ from slmkit.course import (
     harness_page,
     mup_page,
     pipelines,
+    quantization,
     sharing,
     training,
 )
@@ -136,4 +137,4 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
-FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS
+FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS
