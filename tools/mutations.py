@@ -437,7 +437,6 @@ TRAINING = [
             "loss = (1 - self.hard) * loss + self.hard * known",
             "loss = loss + self.hard * known",
         ),
-        ("the teacher learns", "teacher.eval().requires_grad_(False)", "pass"),
         (
             "the prompt is one token too long",
             "inputs[:rows, : self.prompt], time - self.prompt",
@@ -468,6 +467,11 @@ TRAINING = [
         ),
         ("a text goes on past its end", "text[: text.index(end)] if end in text else text", "text"),
         ("padding is text", "text = row[begin:] if prompt", "text = row if prompt"),
+    ),
+    *_in(
+        "training/distillation.py",
+        "training/test_distilled_runs.py",
+        ("the teacher learns", "teacher.eval().requires_grad_(False)", "pass"),
     ),
     *_in(
         "training/recipe.py",

@@ -208,7 +208,10 @@ def test_an_on_policy_batch_begins_with_real_text_and_is_drawn_again_alike(teach
     assert torch.equal(one, two)
     assert torch.equal(one[:2, :4], inputs[:2, :4])
     assert torch.equal(one[2:], inputs[2:])
-    assert not torch.equal(one[:2, 4:], inputs[:2, 4:])
+    assert not torch.equal(one[:2, 4], inputs[:2, 4]), "the prompt has four tokens"
+    other = inputs.clone()
+    other[3, 0] += 1  # another batch, although its first rows are the same
+    assert not torch.equal(loss.with_own_text(other)[:2, 4:], one[:2, 4:])
 
 
 # -- text

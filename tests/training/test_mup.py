@@ -87,6 +87,11 @@ def test_the_table_of_the_paper():
     assert ours == paper
 
 
+def test_a_base_s_own_factor_on_logits_stays():
+    base = configuration(BASE, logit_scale=0.5)
+    assert mup.widened(base, 4 * BASE).logit_scale == pytest.approx(0.5 / 4)
+
+
 def test_the_kind_of_every_parameter():
     config = configuration(BASE, tied_embeddings=False, positions="learned", qkv_bias=True, norm="layernorm")
     model = Decoder(config)
