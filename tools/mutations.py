@@ -582,7 +582,7 @@ EVALUATION = [
         "evaluation/multiple_choice.py",
         "evaluation/test_multiple_choice.py",
         ("spaces stay with the context", "context + continuation, context.rstrip()", "context + continuation, context"),
-        ("an empty context is nothing", "return before or [tokenizer.end_of_text]", "return before or [0]"),
+        ("an empty context is nothing", "return before or [tokenizer.end_of_text]", "return before or [1]"),
         ("a token too many is cut", "len(continuation) - window - 1, 0)", "len(continuation) - window, 0)"),
         ("the first token is forgotten", "before + value, greedy", "value, greedy"),
         ("greedy asks for the last token alone", "greedy and not misses", "not misses"),
@@ -644,7 +644,7 @@ EVALUATION = [
         (
             "models are drawn apart",
             "difference[drawn].mean(1)",
-            "first[drawn].mean(1) - second[drawn[:, ::-1]].mean(1)",
+            "first[drawn].mean(1) - second[rng.integers(len(second), size=drawn.shape)].mean(1)",
         ),
         ("the test has one side", "min(1.0, 2 * tail", "min(1.0, 1 * tail"),
         ("both wrong counts as better", "(first & ~second)", "(first | ~second)"),

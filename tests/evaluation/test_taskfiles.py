@@ -105,6 +105,13 @@ def test_a_bad_item_is_told_by_its_number_and_the_rest_is_there(tmp_path, capsys
     assert capsys.readouterr().err == task.left_out[0] + "\n"
 
 
+def test_an_empty_choice_is_told_whatever_stands_before_choices(tmp_path):
+    doc = {"country": "Chad", "choices": ["", "x"], "answer": 0}
+    task = read(written(tmp_path, CAPITALS + 'target_delimiter: "->"\n', [*DOCS, doc]))
+    assert task.items[0].choices == ("->Paris", "->Lyon")
+    assert task.left_out == ("capitals, item 2: choice 1 is empty; left out",)
+
+
 def test_bad_and_long_items_are_told_and_the_rest_is_scored(tmp_path, capsys):
     """All that can be wrong with items in one file."""
     tokenizer = Tokenizer.train(["Paris is in France and Lima in Peru"], 270)
