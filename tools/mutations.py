@@ -539,10 +539,9 @@ EVALUATION = [
     *_in(
         "evaluation/word_order.py",
         "evaluation/test_word_order.py",
-        ("a draw counts as a choice", "(right < swapped)", "(right <= swapped)"),
-        ("the likelier sentence is refused", "(right < swapped)", "(right > swapped)"),
-        ("no separator in front", "[end, *ids[:-1]]", "[ids[0], *ids[:-1]]"),
-        ("the filling counts", "padding_value=UNREAD", "padding_value=0"),
+        ("a draw counts as a choice", "one > other", "one >= other"),
+        ("the likelier sentence is refused", "one > other", "one < other"),
+        ("no separator in front", "((tokenizer.end_of_text,), ids)", "((ids[0],), ids)"),
         ("equal words change places", " if words[i] != words[i + 1]", ""),
         ("the last word may change its place", "len(words) - 2", "len(words) - 1"),
     ),
@@ -649,7 +648,7 @@ EVALUATION = [
         ("the test has one side", "min(1.0, 2 * tail", "min(1.0, 1 * tail"),
         ("both wrong counts as better", "(first & ~second)", "(first | ~second)"),
         ("half the spread is detectable", "(1 - agreement) / items)", "(1 - agreement) / items / 2)"),
-        ("Wilson's interval is Wald's", "z * z / (4 * n * n)", "0"),
+        ("Wilson's interval is Wald's", "z * z / (4 * count * count)", "0"),
     ),
 ]
 

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from slmkit.course import style
+from slmkit.evaluation.comparing import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def banding(caught: Mapping[tuple[int | str, float], Sequence[float]], orders: i
     for i, bands in enumerate(sorted({bands for bands, _ in caught if isinstance(bands, int)})):
         rows, colour = orders // bands, style.COLOURS[i]
         axis.plot(s, 1 - (1 - s**rows) ** bands, ("-", "--", ":")[i], color=colour)
-        bounds = [wilson(sum(caught[bands, level]), len(caught[bands, level])) for level in levels]
+        bounds = [wilson(fmean(caught[bands, level]), len(caught[bands, level])) for level in levels]
         axis.vlines(similarity, *zip(*bounds), color=colour)
         axis.plot(similarity, [fmean(caught[bands, level]) for level in levels], MARKERS[i], color=colour,
                   label=f"{bands} bands of {rows}")  # fmt: skip
@@ -51,13 +52,6 @@ def banding(caught: Mapping[tuple[int | str, float], Sequence[float]], orders: i
     axis.set(xlabel="Jaccard similarity of a planted pair", ylabel="share that become candidates", ylim=(-0.03, 1.03))
     axis.legend()
     return figure
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson 1927), which stays between 0 and 1 also for few hits."""
-    z = 1.96
-    middle, half = hits + z * z / 2, z * (hits * (count - hits) / count + z * z / 4) ** 0.5
-    return (middle - half) / (count + z * z), (middle + half) / (count + z * z)
 
 
 def lines(shares: Mapping[tuple[str, float], Sequence[float]], xlabel: str, ylabel: str, title: str = "") -> "Figure":

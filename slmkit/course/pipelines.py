@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from slmkit.course import style
 from slmkit.data.dedup import MinHash, collision_probability
+from slmkit.evaluation.comparing import wilson
 from slmkit.paths import root
 
 if TYPE_CHECKING:
@@ -121,13 +121,6 @@ def cleaning_recall() -> Figure:
     axis.set_ylabel("share of pairs found")
     axis.legend(loc="upper left", fontsize=9)
     return figure
-
-
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95% interval of a share of `count` (Wilson 1927): it stays within 0 and 1."""
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
 FIGURES = {"cleaning_funnel": cleaning_funnel, "cleaning_recall": cleaning_recall}

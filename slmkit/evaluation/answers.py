@@ -47,10 +47,11 @@ def _written(model: Decoder, tokenizer: Tokenizer, done: Read, until: Sequence[s
         if all(ended) or cache.length == cache.capacity:
             break
         hidden = model.hidden(tokens[:, None], cache, padding)
-    return [_before(text, until) for text in texts]
+    return [before(text, until) for text in texts]
 
 
-def _before(text: str, until: Sequence[str]) -> str:
+def before(text: str, until: Sequence[str]) -> str:
+    """The text up to the first of its ends."""
     for end in until:
         text = text.split(end)[0]
     return text

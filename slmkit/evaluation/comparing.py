@@ -28,15 +28,23 @@ def standard_error(right) -> float:
 
 
 def accuracy_interval(right, level: float = 0.95) -> Interval:
-    """A share and its interval by Wilson's formula (1927), which stays within 0 and 1 for few items and extreme
-    shares."""
+    """The share of `right` [items] and its interval by Wilson's formula. Raises ValueError for other than 0 and 1."""
     right = _values(right, "right")
     if not np.isin(right, (0, 1)).all():
         raise ValueError("right must hold 0 and 1, or False and True; a share is an interval's subject")
-    n, share, z = len(right), float(right.mean()), _z(level)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
+    share = float(right.mean())
+    return Interval(share, *wilson(share, len(right), level))
+
+
+def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a share of `count` (Wilson 1927): it stays within 0 and 1, for few items and extreme shares too.
+
+    Raises ValueError for a level that is not between 0 and 1.
+    """
+    z = _z(level)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def chance_corrected(accuracy: float, chance: float) -> float:

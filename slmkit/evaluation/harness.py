@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from slmkit.data.tokenizer import END_OF_TEXT, Tokenizer
+from slmkit.evaluation.answers import before
 from slmkit.evaluation.multiple_choice import token_loglikelihoods
 from slmkit.model import storage
 from slmkit.model.decoder import Decoder
@@ -61,6 +62,7 @@ class Model:
             self.tokenizer = for_transformers(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer
         except (ValueError, OSError) as error:
             raise Refused(" ".join(str(error).split())) from error
+        # lm-eval names cuda:0 when nobody chose a device, so that is no wish; its `hf` takes the processor then too.
         self._device = torch.device(device if device and torch.cuda.is_available() else "cpu")
         self.model = model.to(self._device, getattr(torch, dtype)).eval()
         self.stops = {self.eot_token_id, *stops}
@@ -217,9 +219,7 @@ class Model:
                 ended[row] = token in self.stops or any(end in texts[row] for end in until)
             if all(ended):
                 break
-        for end in until:
-            texts = [text.split(end)[0] for text in texts]
-        return texts
+        return [before(text, until) for text in texts]
 
 
 # -- where models come from

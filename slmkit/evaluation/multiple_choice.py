@@ -156,7 +156,8 @@ def _fitted(context: Sequence[int], continuation: Sequence[int], window: int) ->
     if not len(context) or not len(continuation):
         raise ValueError("a context and a continuation need a token each; put the separator of documents before a text")
     if len(continuation) > window:
-        raise ValueError(f"a continuation has {len(continuation):,} tokens and the model's window {window:,}")
+        raise ValueError(f"a continuation has {len(continuation):,} tokens and the model's window {window:,} (its "
+                         f"max_context is {window})")  # fmt: skip
     # The last token of the continuation is predicted and never read, so one more has its place.
     cut = max(len(context) + len(continuation) - window - 1, 0)
     return tuple(context[cut:]), tuple(continuation), cut

@@ -6,16 +6,13 @@ one that it gives the higher probability, as in the minimal pairs of BLiMP (Wars
 
 import random
 from collections.abc import Sequence
-
-import torch
-import torch.nn.functional as F
-from torch.nn.utils.rnn import pad_sequence
+from statistics import fmean
 
 from slmkit.data.tokenizer import Tokenizer
+from slmkit.evaluation.multiple_choice import token_loglikelihoods
 from slmkit.model.decoder import Decoder
 
 WORDS = range(6, 15)  # of a sentence: long enough to have an order, short enough for a small context
-UNREAD = -100  # what cross_entropy leaves out
 
 
 def swapped_pairs(documents: Sequence[str], n: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -36,17 +33,12 @@ def _places(words: list[str]) -> list[int]:
     return [i for i in range(1, len(words) - 2) if words[i] != words[i + 1]]
 
 
-@torch.inference_mode()
 def share_in_order(model: Decoder, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> float:
-    """The share of pairs of which the model finds the first sentence likelier, each read behind a separator."""
+    """The share of pairs of which the model finds the first sentence likelier, each read behind a separator.
+
+    Raises ValueError for a sentence of more tokens than the model's max_context.
+    """
     encoded = tokenizer.encode_documents([sentence for pair in pairs for sentence in pair])
-    end, device = tokenizer.end_of_text, model.embedding.weight.device
-    inputs = pad_sequence([torch.tensor([end, *ids[:-1]]) for ids in encoded], batch_first=True).to(device)
-    targets = pad_sequence([torch.tensor(ids) for ids in encoded], batch_first=True, padding_value=UNREAD).to(device)
-    if inputs.shape[1] > model.config.max_context:
-        raise ValueError(f"a sentence has {inputs.shape[1]} tokens and the model's max_context is "
-                         f"{model.config.max_context}; take a model of a longer one")  # fmt: skip
-    logits = model(inputs).float()
-    bits = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=UNREAD, reduction="none").sum(1)
-    right, swapped = bits.view(-1, 2).T
-    return (right < swapped).float().mean().item()
+    found = token_loglikelihoods(model, [((tokenizer.end_of_text,), ids) for ids in encoded])
+    right, swapped = ([one.logprob for one in found[i::2]] for i in (0, 1))
+    return fmean(one > other for one, other in zip(right, swapped, strict=True))

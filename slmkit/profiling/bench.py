@@ -100,13 +100,18 @@ def run(threads: list[int], *, quick: bool = False, path: Path, facts: dict | No
     print()
     rows.append(start_row(effort))
     print(in_words(rows[-1]))
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = (facts or {}) | {"settings": settings(effort), "rows": [asdict(row) for row in rows], "peak_flops": peaks}
+    write_record(path, record)
+    return 0
+
+
+def write_record(path: Path, record: dict):
+    """Writes all that was measured as JSON, whole or not at all, and says where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)
     print(f"\nrecord with all repeats: {path}")
-    return 0
 
 
 def settings(effort: Effort) -> dict[str, str]:

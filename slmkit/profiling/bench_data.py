@@ -5,7 +5,6 @@ pipelines keep the same documents. Memory is what the processes hold together, w
 """
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from slmkit.data.filtering import Filter
 from slmkit.data.rough import edited, passages
 from slmkit.data.tinyworld import stories
 from slmkit.paths import build_folder
-from slmkit.profiling.bench import HEAD, Row, compared, in_words
+from slmkit.profiling.bench import HEAD, Row, compared, in_words, write_record
 from slmkit.profiling.timing import Timing, measure_in_turn
 
 DOCUMENTS, TASKS, COPIES = 10_000, 8, 0.1
@@ -55,11 +54,7 @@ def run(workers: int, *, quick: bool = False, path: Path, facts: dict | None = N
             | {"reasons": {reason: why["count"] for reason, why in one["reasons"].items()}} for one in report["steps"]
         ]},
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-    print(f"\nrecord with all repeats: {path}")
+    write_record(path, record)
     return 0
 
 

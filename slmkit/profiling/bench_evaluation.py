@@ -4,8 +4,6 @@ Both get the same requests, weights, batch size and threads, and take turns. Tha
 every log-likelihood is the same to 1e-4, and every item has the same answer.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +17,7 @@ from slmkit.data.tokenizer import Tokenizer
 from slmkit.evaluation import tasks
 from slmkit.evaluation.harness import for_transformers, model_class
 from slmkit.model.decoder import Decoder
-from slmkit.profiling.bench import HEAD, Row, compared, in_words
+from slmkit.profiling.bench import HEAD, Row, compared, in_words, write_record
 from slmkit.profiling.latency import use_threads
 from slmkit.profiling.timing import measure_in_turn
 
@@ -49,12 +47,7 @@ def run(threads: Sequence[int], *, quick: bool = False, path: Path, facts: dict 
                 rows.append(row(model, tokenizer, name, shots, items // 4 if quick else items, count,
                                 rounds=1 if quick else rounds))  # fmt: skip
             print(in_words(rows[-1]), flush=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    record = (facts or {}) | {"batch_size": BATCH, "rows": [asdict(one) for one in rows]}
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-    print(f"\nrecord with all repeats: {path}")
+    write_record(path, (facts or {}) | {"batch_size": BATCH, "rows": [asdict(one) for one in rows]})
     return 0
 
 

@@ -33,6 +33,20 @@ class Latency:
         """Decoding rate over the whole batch."""
         return self.batch / self.tpot.median
 
+    def columns(self) -> dict:
+        """What a record of this measurement says of time: milliseconds, the medians and all repeats."""
+        return {
+            "prompt_tokens": self.prompt,
+            "new_tokens": self.new_tokens,
+            "clock": self.ttft.clock,
+            "ttft_ms": 1e3 * self.ttft.median,
+            "tpot_ms": 1e3 * self.tpot.median,
+            "tokens_per_second": self.tokens_per_second,
+            "steady": self.ttft.steady and self.tpot.steady,
+            "ttft_ms_repeats": [1e3 * t for t in self.ttft.seconds],
+            "tpot_ms_repeats": [1e3 * t for t in self.tpot.seconds],
+        }
+
 
 def measure_latency(model: Decoder, prompt: int, new_tokens: int = 16, *, repeats: int = 5, warmup: int = 1,
                     batch: int = 1, seed: int = 0, clock: str | None = None) -> Latency:  # fmt: skip
@@ -133,15 +147,7 @@ def profile_model(model: Decoder | ModelConfig, *, name: str = "", threads: int 
             "model": name or f"{count_parameters(config).total / 1e6:.1f}M parameters",
             "parameters": count_parameters(config).total,
             "dtype": dtype_name(weight.dtype),
-            "prompt_tokens": prompt,
-            "new_tokens": new_tokens,
-            "clock": latency.ttft.clock,
-            "ttft_ms": 1e3 * latency.ttft.median,
-            "tpot_ms": 1e3 * latency.tpot.median,
-            "tokens_per_second": latency.tokens_per_second,
-            "steady": latency.ttft.steady and latency.tpot.steady,
-            "ttft_ms_repeats": [1e3 * t for t in latency.ttft.seconds],
-            "tpot_ms_repeats": [1e3 * t for t in latency.tpot.seconds],
+            **latency.columns(),
             "weights_mb": weight_bytes(config, weight.dtype) / 1e6,
             "cache_mb": kv_cache_bytes(config, prompt + new_tokens - 1, weight.dtype) / 1e6,
             "peak_memory_mb": memory.peak / 1e6,  # the whole process with Python and torch; on a GPU, torch's tensors
