@@ -1,7 +1,8 @@
 """Every exercise of every lab: the solution passes, the stub fails, and wrong answers are told what is wrong.
 
 Solutions are taken from the lab's own source, the only copy. Wrong answers are in wrong_NN.py, beside this file:
-WRONG = {"NN/name": [(answer, part of the message), …]}.
+WRONG = {"NN/name": [(answer, part of the message), …]}. So are answers that are right in another way, where there are
+any: RIGHT = {"NN/name": [answer, …]}.
 """
 
 import ast
@@ -16,9 +17,11 @@ from slmkit.course.source import code_cells, without_solutions
 from slmkit.paths import root
 
 LABS = {path.name[:2]: path for path in sorted((root() / "labs").glob("[0-9][0-9]_*.py"))}
-WRONG = {}
+WRONG, RIGHT = {}, {}
 for path in sorted(Path(__file__).parent.glob("wrong_*.py")):
-    WRONG |= import_module(path.stem).WRONG
+    answers = import_module(path.stem)
+    WRONG |= answers.WRONG
+    RIGHT |= getattr(answers, "RIGHT", {})
 
 
 def checks(number):
@@ -60,6 +63,12 @@ def test_every_exercise_has_at_least_three_wrong_answers():
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_solution_passes(name, capsys):
     run_check(name, definitions(name[:2]))
+    assert f"✓ {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name in sorted(RIGHT) for answer in RIGHT[name]])
+def test_another_right_answer_passes(name, answer, capsys):
+    run_check(name, definitions(name[:2]), answer)
     assert f"✓ {name}" in capsys.readouterr().out
 
 
