@@ -12,7 +12,7 @@ from slmkit import count_parameters, kv_cache_bytes
 from slmkit.survey import available, config
 from slmkit.survey.evidence import decide, memory
 from slmkit.survey.evidence.architecture import share
-from slmkit.survey.evidence.capability import curves, model_scores, scores
+from slmkit.survey.evidence.capability import curves, model_scores, over_llama, scores, smallest_lead
 from slmkit.survey.evidence.devices import curve, place, reductions
 from slmkit.survey.evidence.estimates import (
     Estimate,
@@ -124,6 +124,33 @@ def test_gains_are_later_minus_earlier():
     assert decide("C48c").estimate.value == pytest.approx(llama)
     small = sum(decide(claim).estimate.value for claim in ("C48", "C48a", "C48b")) / 3
     assert decide("C54").estimate.value == pytest.approx(small - llama)
+
+
+def test_the_smallest_lead_is_taken():
+    leads = {"commonsense reasoning": 67.55 - 66.82, "problem solving": 72.43 - 68.34, "mathematics": 55.23 - 37.15}
+    assert {domain: over_llama("Phi-3-mini", domain) for domain in leads} == pytest.approx(leads)
+    assert smallest_lead("Phi-3-mini") == pytest.approx(min(leads.values()))
+    assert smallest_lead("Phi-2") == over_llama("Phi-2", "mathematics") < 0, "another domain, and it is behind"
+
+
+def test_open_data_against_closed():
+    known = {row["name"]: row for row in rows("models")}
+
+    def mean(year, closed, domain):
+        return statistics.fmean(
+            found[domain] for name, found in model_scores().items()
+            if known[name]["release"][:4] == year and (known[name]["pretraining_datasets"] == "closed") == closed
+        )  # fmt: skip
+
+    def gap(year, domain="commonsense reasoning"):
+        return mean(year, True, domain) - mean(year, False, domain)
+
+    assert all(known[name]["pretraining_datasets"] for name in model_scores()), "no model is left out"
+    assert decide("C57").estimate.value == pytest.approx(gap("2024", "problem solving") - gap("2024"))
+    value, low, high = decide("C57a").estimate
+    assert value == pytest.approx(gap("2024") - gap("2023"))
+    assert low < 0 < value < high
+    assert mean("2024", True, "commonsense reasoning") > mean("2023", True, "commonsense reasoning")
 
 
 def test_table_2_is_the_mean_of_the_two_averages():

@@ -4,7 +4,9 @@ Scores are percent, gains are percentage points. What the survey drew without a 
 mathematics score, 50% and 60% for OpenELM-3B) is left out.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
+from operator import itemgetter
 from statistics import fmean, stdev
 
 import numpy as np
@@ -98,6 +100,11 @@ def over_llama(name: str, domain: str) -> float:
     return model_scores()[name][domain] - scores()[LAST_LLAMA][domain]
 
 
+def smallest_lead(name: str) -> float:
+    """Points that a model is ahead of LLaMA 3.1 in the domain where that is least."""
+    return min(over_llama(name, domain) for domain in DOMAINS)
+
+
 def best(prefix: str, domain: str = COMMONSENSE) -> float:
     """The best score of the models whose name begins so."""
     return max(found[domain] for name, found in model_scores().items() if name.startswith(prefix) and domain in found)
@@ -122,15 +129,33 @@ def larger_models_beaten(name: str, domain: str = COMMONSENSE) -> int:
     return sum(size[other] >= 2.5e9 and found[domain] < mine for other, found in model_scores().items())
 
 
-def gap_of_open_data() -> Estimate:
-    """How much more open-data models of 2024 trail the closed ones in problem solving than in commonsense, points."""
-    known = {row["name"]: row for row in rows("models")}
-    groups: dict[bool, list[float]] = {True: [], False: []}
+def _by_data(year: int, value: Callable[[dict[str, float]], float]) -> tuple[list[float], list[float]]:
+    """`value` of the scores of that year's models: those on closed data, those on open data. Unknown data: left out."""
+    known, groups = {row["name"]: row for row in rows("models")}, ([], [])
     for name, found in model_scores().items():
         data = known[name]["pretraining_datasets"]
-        if known[name]["release"].startswith("2024") and data:
-            groups[data == "closed"].append(found[PROBLEMS] - found[COMMONSENSE])
-    return difference(groups[True], groups[False])
+        if known[name]["release"].startswith(str(year)) and data:
+            groups[data != "closed"].append(value(found))
+    return groups
+
+
+def gap_of_open_data() -> Estimate:
+    """How much more open-data models of 2024 trail the closed ones in problem solving than in commonsense, points."""
+    return difference(*_by_data(2024, lambda found: found[PROBLEMS] - found[COMMONSENSE]))
+
+
+def catching_up() -> Estimate:
+    """How much further open-data models trail the closed ones in commonsense in 2024 than in 2023, points."""
+    (closed, open_), (closed_before, open_before) = (_by_data(year, itemgetter(COMMONSENSE)) for year in (2024, 2023))
+    points = [
+        (kind, score) for kind, group in enumerate((closed, open_, closed_before, open_before)) for score in group
+    ]
+
+    def change(kinds: np.ndarray, values: np.ndarray) -> float:
+        now_closed, now_open, then_closed, then_open = (values[kinds == kind].mean() for kind in range(4))
+        return float(now_closed - now_open - (then_closed - then_open))
+
+    return bootstrap(change, *zip(*points), within=True)
 
 
 def without_mathematics() -> int:
@@ -221,10 +246,11 @@ CLAIMS = {
     "C51a": partial(best, "DCLM"),
     "C54": lead_in_gain,
     "C55": partial(rank, "Phi"),
-    "C55a": partial(over_llama, "Phi-3-mini", COMMONSENSE),
+    "C55a": partial(smallest_lead, "Phi-3-mini"),
     "C56": size_and_score,
     "C56a": partial(larger_models_beaten, "Qwen2-1.5B"),
     "C57": gap_of_open_data,
+    "C57a": catching_up,
     "C59": lambda: fmean(gains()),
     "C59a": mean_of_markers,
     "C60": partial(task_difference, "ARC-Challenge", "HellaSwag"),
