@@ -1,12 +1,12 @@
 """What a lab measured beside the survey's claims: comparisons of arms, and single values, kept so that pages can quote.
 
 A finding is a JSON file like a record, without a rule and a verdict: `build/records/<profile>/findings/NAME.json`, and
-after promotion `book/records/findings/NAME.json`. Its name begins with the number of its lab.
+after promotion `book/records/findings/NAME.json`. Its name begins with the number of its lab, if it is of one.
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -42,7 +42,8 @@ def comparison(name: str, table: "pandas.DataFrame", base: str, equal: str, colu
     arms = {arm: _arm(runs, column) for arm, runs in table.groupby("arm", sort=False)}
     for arm in arms.keys() - {base}:
         arms[arm] |= _difference(*differences.loc[arm])
-    made = _keep(name, {"base": base, "equal": equal, "column": column, "arms": arms})
+    seeds = table.seed.drop_duplicates().tolist()
+    made = _keep(name, {"base": base, "equal": equal, "column": column, "arms": arms}, seeds)
     shown = pandas.DataFrame({arm: {head: QUOTED[head](one) for head in SHOWN} for arm, one in arms.items()}).T
     print(f"{name}, {len(made['seeds'])} seeds; held equal: {equal}\n{shown.to_string()}")
 
@@ -78,12 +79,12 @@ def kept() -> dict[str, dict]:
     return {path.stem: _read(path) for path in sorted((root() / "book" / "records" / "findings").glob("*.json"))}
 
 
-def _keep(name: str, made: dict) -> dict:
+def _keep(name: str, made: dict, seeds: Sequence[int] = ()) -> dict:
     lab = current()
     profile = lab.profile if lab else "cpu"
     if lab and not name.startswith(f"{lab.number}-"):
         raise RecordError(f"the finding is named {name!r}; in lab {lab.number} its name begins with {lab.number}-")
-    made = {"finding": name} | made | circumstances(lab, profile)
+    made = {"finding": name} | made | circumstances(lab, profile, seeds)
     write(build_folder() / "records" / profile / "findings" / f"{name}.json", made)
     return made
 

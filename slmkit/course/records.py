@@ -8,6 +8,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -120,18 +121,25 @@ def _judge(claim: dict, effects: list[float], profile: str) -> dict:
             "verdict": NO_VERDICT if profile == "smoke" else found if exact or enough else TOO_FEW}  # fmt: skip
 
 
-def circumstances(lab, profile: str) -> dict:
+def circumstances(lab, profile: str, seeds: Sequence[int] = ()) -> dict:
+    """What a measurement depends on beside what was asked; `seeds` are those of a recipe of the book, without a lab."""
     number = lab.number if lab else None
     return {
         "lab": number,
         "profile": profile,
-        "seeds": list(lab.table.get("seeds", ())) if lab else [],
+        "seeds": list(lab.table.get("seeds", ())) if lab else list(seeds),
         "machine": machine.describe(),
         "versions": machine.versions(),
         "date": machine.today(),
         "revision": _revision(),
-        "command": f"make lab LAB={number} PROFILE={profile}" if lab else None,
+        "command": f"make lab LAB={number} PROFILE={profile}" if lab else _recipe(),
     }
+
+
+def _recipe() -> str | None:
+    """The command of the book's script that is running, if one is."""
+    script = Path(sys.argv[0]).resolve()
+    return f"python {script.relative_to(root())}" if script.is_relative_to(root() / "book") else None
 
 
 def _revision() -> str | None:

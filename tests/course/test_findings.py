@@ -108,3 +108,14 @@ def test_the_figure_has_a_line_for_each_arm_and_fills_only_what_is_clear(here, c
     points = [line for line in left.lines if line.get_marker() == "o"]
     assert [point.get_markerfacecolor() == "white" for point in points] == [True, False, False, True]
     assert right.get_visible() == bool(columns)
+
+
+def test_a_recipe_of_the_book_keeps_its_seeds_and_its_command(here, monkeypatch):
+    monkeypatch.setattr(lab_module, "_current", None)
+    monkeypatch.setattr("sys.argv", [str(here / "book" / "training" / "recipe.py")])
+    comparison("recipe-arms", table(), "base", "parameters")
+    made = stored(here, "recipe-arms")
+    assert (made["lab"], made["seeds"], made["command"]) == (None, [0, 1, 2], "python book/training/recipe.py")
+    monkeypatch.setattr("sys.argv", [str(here / "elsewhere.py")])
+    finding("recipe-share", share=1.0)
+    assert stored(here, "recipe-share")["command"] is None
