@@ -1,10 +1,11 @@
 """Tasks that are answered in writing: the model writes until a stop, and the text is compared with the right one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.evaluation.prefixes import Ids, Read, read_families
@@ -28,25 +29,38 @@ def generate_until(model: Decoder, tokenizer: Tokenizer, contexts: Sequence[str]
     texts: dict[Ids, str] = {}
     with torch.inference_mode():
         for sequences, done in read_families(model, rows, batch_size, room=max_new_tokens - 1):
-            texts |= zip(sequences, _written(model, tokenizer, done, until, max_new_tokens), strict=True)
+            found = written(_greedy(model, done), len(sequences), tokenizer.decode, {tokenizer.end_of_text}, until)
+            texts |= zip(sequences, found, strict=True)
     return [texts[row] for row in rows]
 
 
-def _written(model: Decoder, tokenizer: Tokenizer, done: Read, until: Sequence[str], most: int) -> list[str]:
-    """What follows the rows of a batch; it ends when every row has met one of its ends."""
+def _greedy(model: Decoder, done: Read) -> Iterator[Tensor]:
+    """The likeliest tokens [batch] behind the rows of a batch, one step after the other, while the cache has room."""
     hidden, cache, padding = done
-    written, texts = [[] for _ in hidden], [""] * len(hidden)
-    ended = [False] * len(hidden)
-    for _ in range(most):
-        tokens = sample(model.logits(hidden[:, -1]))
-        for row, token in enumerate(tokens.tolist()):
-            if not ended[row] and token != tokenizer.end_of_text:
-                written[row].append(token)
-                texts[row] = tokenizer.decode(written[row])
-            ended[row] = ended[row] or token == tokenizer.end_of_text or any(end in texts[row] for end in until)
-        if all(ended) or cache.length == cache.capacity:
-            break
+    while True:
+        yield (tokens := sample(model.logits(hidden[:, -1])))
+        if cache.length == cache.capacity:  # the last token is never read
+            return
         hidden = model.hidden(tokens[:, None], cache, padding)
+
+
+def written(steps: Iterable[Tensor], rows: int, decode: Callable[[list[int]], str], stops: Collection[int],
+            until: Sequence[str]) -> list[str]:  # fmt: skip
+    """The texts of a batch's rows: each step has one more token of each, [rows].
+
+    A row ends before a token of `stops` and before the first text of `until`. No step is asked for when all have ended.
+    """
+    ids, texts, ended = [[] for _ in range(rows)], [""] * rows, [False] * rows
+    for tokens in steps:
+        for row, token in enumerate(tokens.tolist()):
+            if ended[row]:
+                continue
+            if token not in stops:
+                ids[row].append(token)
+                texts[row] = decode(ids[row])
+            ended[row] = token in stops or any(end in texts[row] for end in until)
+        if all(ended):
+            break
     return [before(text, until) for text in texts]
 
 

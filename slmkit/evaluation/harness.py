@@ -12,14 +12,14 @@ import logging
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from slmkit.data.tokenizer import END_OF_TEXT, Tokenizer
-from slmkit.evaluation.answers import before
+from slmkit.evaluation.answers import written
 from slmkit.evaluation.multiple_choice import token_loglikelihoods
 from slmkit.model import storage
 from slmkit.model.decoder import Decoder
@@ -92,9 +92,18 @@ class Model:
         return self.tokenizer.name_or_path
 
     def apply_chat_template(self, chat_history: list[dict], add_generation_prompt: bool = True) -> str:
-        return self.tokenizer.apply_chat_template(chat_history, tokenize=False,
-                                                  add_generation_prompt=add_generation_prompt,
-                                                  continue_final_message=not add_generation_prompt)  # fmt: skip
+        """As lm-eval's `hf` does it: without the system message where the template refuses one."""
+        from jinja2 import TemplateError
+
+        if not self.tokenizer.chat_template:
+            raise Refused("the model's tokenizer has no chat template; give a folder whose tokenizer has one, or leave "
+                          "--apply_chat_template away")  # fmt: skip
+        fill = partial(self.tokenizer.apply_chat_template, tokenize=False, add_generation_prompt=add_generation_prompt,
+                       continue_final_message=not add_generation_prompt)  # fmt: skip
+        try:
+            return fill(chat_history)
+        except TemplateError:
+            return fill([message for message in chat_history if message["role"] != "system"])
 
     # -- what is wrong with an item
 
@@ -186,8 +195,8 @@ class Model:
             members.sort(key=lambda member: -len(member[0]))
             for start in range(0, len(members), self.batch_size):
                 ids, places = zip(*members[start : start + self.batch_size], strict=True)
-                written = self._written(ids, json.loads(settings), [requests[place] for place in places])
-                for place, text in zip(places, written, strict=True):
+                found = self._written(ids, json.loads(settings), [requests[place] for place in places])
+                for place, text in zip(places, found, strict=True):
                     texts[place] = text
                     self.cache_hook.add_partial("generate_until", requests[place].args, text)
         return texts
@@ -206,20 +215,10 @@ class Model:
         ids, padding = left_pad([ids[-room:] for ids in rows], self.eot_token_id)
         options = {name: wanted[name] for name in ("temperature", "top_k", "top_p") if sampled and name in wanted}
         seed = torch.initial_seed() if sampled else None
-        written, texts, ended = [[] for _ in rows], [""] * len(rows), [False] * len(rows)
         steps = stream(self.model, ids.to(self._device), min(new, self.max_length - ids.shape[1]), padding=padding,
                        seed=seed, **options)  # fmt: skip
-        for tokens in steps:
-            for row, token in enumerate(tokens.tolist()):
-                if ended[row]:
-                    continue
-                if token not in self.stops:
-                    written[row].append(token)
-                    texts[row] = self.tokenizer.decode(written[row], skip_special_tokens=True)
-                ended[row] = token in self.stops or any(end in texts[row] for end in until)
-            if all(ended):
-                break
-        return [before(text, until) for text in texts]
+        decode = partial(self.tokenizer.decode, skip_special_tokens=True)
+        return written(steps, len(rows), decode, self.stops, until)
 
 
 # -- where models come from

@@ -7,7 +7,7 @@ import torch
 from slmkit import Decoder, ModelConfig, generate
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.evaluation import answers, prefixes
-from slmkit.evaluation.answers import answer, generate_until, normalised
+from slmkit.evaluation.answers import answer, generate_until, normalised, written
 from slmkit.evaluation.tasks import Item, Task
 
 CONTEXTS = ["the cat sat", "the cat ran to", "the cat ran to the dog", "a man", "the cat ran to", ""]
@@ -60,6 +60,19 @@ def test_it_ends_with_the_text(model, tokenizer, monkeypatch):
     found = generate_until(model, tokenizer, ["a man", "the cat"], until=(), max_new_tokens=12)
     assert found == [tokenizer.decode([40, 40])] * 2
     assert len(steps) == 3
+
+
+def test_a_row_that_has_ended_writes_no_more_and_the_last_one_ends_all():
+    asked = []
+
+    def steps():
+        for tokens in ([1, 1, 0], [9, 2, 1], [3, 3, 2], [4, 9, 3], [5, 5, 5]):
+            asked.append(tokens)
+            yield torch.tensor(tokens)
+
+    found = written(steps(), 3, lambda ids: "".join(map(str, ids)), {9}, ["23"])
+    assert found == ["1", "1", "01"]
+    assert len(asked) == 4
 
 
 def test_a_long_context_loses_its_beginning_and_new_tokens_fit(model, tokenizer):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import shutil
 import sys
 import tomllib
 from functools import partial
@@ -46,7 +47,7 @@ def folders(tokenizer, tmp_path_factory):
     return {"theirs": theirs, "ours": ours, "model": model}
 
 
-def evaluate(model, folder=TASKS, names=tuple(KINDS), limit=None, **arguments) -> dict:
+def evaluate(model, folder=TASKS, names=tuple(KINDS), limit=None, settings=None, **arguments) -> dict:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -55,7 +56,7 @@ def evaluate(model, folder=TASKS, names=tuple(KINDS), limit=None, **arguments) -
         return lm_eval.simple_evaluate(
             model=model, model_args={name: str(value) for name, value in arguments.items()}, tasks=list(names),
             batch_size=4, limit=limit, bootstrap_iters=0, verbosity=None,
-            task_manager=TaskManager(include_path=str(folder), include_defaults=False),
+            task_manager=TaskManager(include_path=str(folder), include_defaults=False), **settings or {},
         )  # fmt: skip
 
 
@@ -110,6 +111,27 @@ def test_the_pretrained_model_scores_as_in_hf(fetched):
     for name in KINDS:
         assert_same(ours, other, name)
     assert ours["results"]["opposites"]["exact_match,stripped"] > 0
+
+
+# -- conversations
+
+TEMPLATE = """{% for one in messages %}{% if one.role == "system" %}{{ raise_exception("no system") }}{% endif %}
+<{{ one.role }}> {{ one.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+CHAT = {"apply_chat_template": True, "fewshot_as_multiturn": True, "num_fewshot": 1}
+
+
+@pytest.mark.parametrize("system", [None, "Be brief."])
+def test_a_chat_template_is_filled_as_in_hf(system, folders, tmp_path):
+    folder = shutil.copytree(folders["theirs"], tmp_path / "chat")
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    settings, names = CHAT | {"system_instruction": system}, ("everyday", "opposites")
+    ours = evaluate("slmkit", names=names, limit=4, settings=settings, path=folder)
+    theirs = evaluate("hf", names=names, limit=4, settings=settings, pretrained=folder, device="cpu", dtype="float32")
+    for name in names:
+        assert_same(ours, theirs, name)
+        prompts = [sample["arguments"][0][0] for sample in ours["samples"][name]]
+        assert prompts == [sample["arguments"][0][0] for sample in theirs["samples"][name]]
+        assert all(prompt.count("<user>") == 2 and prompt.endswith("<assistant>") for prompt in prompts)
 
 
 # -- what cannot be scored
@@ -222,6 +244,12 @@ def test_a_model_that_cannot_be_had_gets_one_line(given, words, monkeypatch, cap
     arguments = ["--model", "slmkit", "--model_args", given, "--include_path", str(TASKS), "--tasks", "everyday"]
     assert command(monkeypatch, *arguments) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_model_without_a_chat_template_says_so(folders, monkeypatch, capsys):
+    words = ["--model", "slmkit", "--model_args", f"path={folders['ours']}", "--include_path", str(TASKS)]
+    assert command(monkeypatch, *words, "--tasks", "everyday", "--apply_chat_template") == 2
+    assert "the model's tokenizer has no chat template; give" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_shells_command_is_this_one():
