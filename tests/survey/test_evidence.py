@@ -91,18 +91,27 @@ def test_caches_agree_with_the_zoo():
     assert checked >= 12
 
 
-def test_the_buffer_at_2048_tokens_is_no_more_than_measured():
-    for name in memory.measured():
-        if memory.row_of(name)["layerwise_scaling"] == "no":
-            ratio = memory.buffer_mb(name, 2048) / memory.parts()[name, "compute buffer"]
-            assert 0.79 <= ratio < 1, name
+def test_buffers_of_the_figure_come_out_of_the_dimensions():
+    """Three quarters to the precision of the reading; OpenELM, Pythia-2.8B and Bloom-1B1 keep other numbers alive."""
+    off = {name: memory.buffer_mb(name, 2048) - memory.parts()[name, "compute buffer"] for name in memory.measured()}
+    assert sum(abs(gap) < 0.35 for gap in off.values()) == 16
+    others = {"OpenELM-270M", "OpenELM-450M", "OpenELM-1.1B", "OpenELM-3B", "Pythia-2.8B", "Bloom-1B1"}
+    assert {name for name, gap in off.items() if abs(gap) >= 0.35} == others
+    assert all(abs(gap) <= 12.1 for gap in off.values())
+
+
+def test_what_the_processor_keeps_is_the_rest_of_untied_models():
+    """Below one GiB, where the figure's weights are those of the file, and without a second copy of a tied matrix."""
+    for name in ("Bloom-560M", "Bloom-1B1", "Qwen1.5-0.5B", "Pythia-160M", "Pythia-1.4B", "Phi-1", "Phi-1.5"):
+        assert memory.host_mb(name, 2048) == pytest.approx(memory.parts()[name, "other memory"], abs=0.06), name
 
 
 def test_shares_at_the_longest_context():
-    cache, scores_, weights = 2 * 24 * 1024 * 32_768 * 2 / 2**20, 16 * 512 * 32_768 * 4 / 2**20, 382.6 + 6.6
+    cache, mask = 2 * 24 * 1024 * 32_768 * 2 / 2**20, 512 * 32_768 * 4 / 2**20
+    buffer, weights = 16 * mask + mask + 4 * 512 * 1024 * 4 / 2**20, 382.6 + 6.6 + mask * (1 - 2048 / 32_768)
     high = decide("C99a").estimate.high
-    assert high == pytest.approx(100 * (cache + scores_) / (cache + scores_ + weights))
-    assert decide("C101").estimate.low == pytest.approx(100 * cache / (cache + scores_ + weights))
+    assert high == pytest.approx(100 * (cache + buffer) / (cache + buffer + weights))
+    assert decide("C101").estimate.low == pytest.approx(100 * cache / (cache + buffer + weights))
 
 
 # -- scores and times ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from slmkit.survey.zoo import config
 MIB = 2**20
 CONTEXT = 2048  # tokens, in Figure 13a
 UBATCH = 512  # prompt tokens that llama.cpp computes at once, its default
+ALIVE = 4  # vectors of the model's width beside the attention scores: 16 of Figure 13a's 22 buffers to 0.3 MB
 HALF, FULL = 2, 4  # bytes of a number in the cache and in the buffers
 SERIES = {"Qwen2": 131_072, "Qwen1.5": 32_768}  # tokens of context in the text of section 4.3
 LARGE_VOCABULARY = 100_000
@@ -136,24 +137,33 @@ def logits_over_buffer() -> float:
 def buffer_mb(name: str, tokens: int) -> float:
     """MB of the compute buffer: the larger of logits and attention scores, which reuse the same memory.
 
-    A lower bound, for models whose layers are alike: at 2048 tokens it is 0.79 to 0.99 of what Figure 13a shows.
+    Beside logits lives the last layer's output, beside scores the mask and ALIVE vectors of the model's width.
     """
-    scores = int(row_of(name)["n_heads"]) * UBATCH * tokens * FULL / MIB
-    return max(logits_mb(name), scores)
+    built = config(row_of(name)["name"])
+    heads = max(built.layer(i).n_heads for i in range(built.n_layers))
+    logits = built.vocab_size + built.d_model
+    return UBATCH * FULL * max(logits, heads * tokens + tokens + ALIVE * built.d_model) / MIB
+
+
+def host_mb(name: str, tokens: int) -> float:
+    """MB on the processor's side: the mask and the embeddings of a batch of prompt tokens, and one row of logits."""
+    built = config(row_of(name)["name"])
+    return FULL * (UBATCH * (tokens + built.d_model) + built.vocab_size) / MIB
 
 
 def context_share(series: str, with_buffer: bool = True) -> Estimate:
     """Percent of memory that the cache (and the buffer) takes at the series' longest context.
 
     The mean over the sizes that Figure 13a measured; the bounds are the smallest and the largest of them. Weights and
-    other memory are the figure's.
+    other memory are the figure's, of which the mask grows.
     """
     tokens, shares = SERIES[series], []
     for name in measured():
         if name.startswith(f"{series}-"):
             cached, buffer = cache_mb(name, tokens), buffer_mb(name, tokens)
-            fixed = parts()[name, "model parameters"] + parts()[name, "other memory"]
-            shares.append(100 * (cached + with_buffer * buffer) / (cached + buffer + fixed))
+            rest = parts()[name, "model parameters"] + parts()[name, "other memory"]
+            rest += host_mb(name, tokens) - host_mb(name, CONTEXT)
+            shares.append(100 * (cached + with_buffer * buffer) / (cached + buffer + rest))
     return Estimate(fmean(shares), min(shares), max(shares))
 
 
