@@ -18,6 +18,7 @@ from slmkit.course import (
     facts_trends,
     feedforward,
     findings,
+    hardware,
     harness_page,
     mup_page,
     pipelines,
@@ -137,4 +138,4 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
-FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS
+FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS | hardware.FACTS
