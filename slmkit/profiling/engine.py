@@ -6,9 +6,10 @@ Python class gives the logits of every token or of none.
 
 import ctypes
 import json
+import re
 from collections import deque
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,10 +19,9 @@ import torch
 
 from slmkit.checks import one_of, positive
 from slmkit.model.decoder import Decoder
-from slmkit.profiling.latency import Latency
-from slmkit.profiling.machine import processor_name
+from slmkit.profiling.latency import Latency, check_reading, record, steady_latency, time_tokens
 from slmkit.profiling.memory import PeakMemory
-from slmkit.profiling.timing import now, timing
+from slmkit.profiling.roofline import Peaks
 
 # The quantizer's formats by the survey's names (section 4.2.1) and llama.cpp's. Q3_K and Q5_K are their M mixtures.
 FORMATS = {name: f"LLAMA_FTYPE_MOSTLY_{name}" for name in
@@ -30,8 +30,10 @@ FORMATS = {name: f"LLAMA_FTYPE_MOSTLY_{name}" for name in
 FORMATS |= {"Q3_K": FORMATS["Q3_K_M"], "Q5_K": FORMATS["Q5_K_M"]}
 CACHES = {"f16": (1, 2), "f32": (0, 4)}  # ggml's number of the type, and bytes
 BATCH = 512  # tokens that are read in one call
+DEBUG = 1  # ggml's level of messages that name every tensor
+BUFFERS = {"KV": "cache", "compute": "activations", "output": "logits"}  # its names of what it sets aside, and ours
 
-_said: deque[str] = deque(maxlen=50)  # the engine's last complaints
+_said: deque[str] = deque(maxlen=200)  # what the engine said last
 
 
 class Engine:
@@ -102,6 +104,10 @@ class Engine:
         if not self._context:
             self.close()
             raise MemoryError(f"llama.cpp cannot make a context of {self.context} tokens for {self.path.name}")
+        self.buffers = dict.fromkeys(BUFFERS.values(), 0.0)  # bytes that the engine set aside
+        for line in _said:
+            if size := re.search(r"(KV|compute|output) buffer size = +([\d.]+) MiB", line):
+                self.buffers[BUFFERS[size[1]]] += float(size[2]) * 2**20
         self._batch = engine.llama_batch_init(options.n_batch, 0, 1)
         self._room, self.length = options.n_batch, 0
 
@@ -140,12 +146,13 @@ class Engine:
     def generate(self, ids: Sequence[int], max_new_tokens: int) -> list[int]:
         """`ids` and the `max_new_tokens` likeliest tokens after them, one by one (greedy)."""
         positive("max_new_tokens", max_new_tokens)
-        ids = [*map(int, ids)]
-        token, new = self.prefill(ids, max_new_tokens), []
+        return [*map(int, ids), *self.stream(ids, max_new_tokens)]
+
+    def stream(self, ids: Sequence[int], max_new_tokens: int) -> Iterator[int]:
+        """The tokens of `generate`, as they come."""
+        yield (token := self.prefill(ids, max_new_tokens))
         for _ in range(max_new_tokens - 1):
-            new.append(token)
-            token = self.step(token)
-        return [*ids, *new, token]
+            yield (token := self.step(token))
 
     def prefill(self, ids: Sequence[int], max_new_tokens: int = 1) -> int:
         """Reads `ids` into an empty cache; the likeliest token after them."""
@@ -193,27 +200,20 @@ class Engine:
 
     # -- measuring
 
-    def latency(
-        self, prompt: int, new_tokens: int = 16, *, repeats: int = 5, warmup: int = 1, seed: int = 0
-    ) -> Latency:
+    def latency(self, prompt: int, new_tokens: int = 16, *, repeats: int = 5, warmup: int = 1, seed: int = 0,
+                progress: bool = False) -> Latency:  # fmt: skip
         """As `slmkit.profiling.latency.measure_latency`: greedy tokens after a random prompt, `repeats` times."""
-        if new_tokens < 2 or repeats < 1 or warmup < 0:
-            raise ValueError(f"new_tokens = {new_tokens} must be at least 2, repeats = {repeats} at least 1 and "
-                             f"warmup = {warmup} at least 0")  # fmt: skip
         ids = np.random.default_rng(seed).integers(self.vocab_size, size=prompt)
-        first, rest = [], []
-        for _ in range(warmup + repeats):
-            start = now()
-            token = self.prefill(ids, new_tokens)
-            read = now()
-            for _ in range(new_tokens - 1):
-                token = self.step(token)
-            end = now()
-            first.append((read[0] - start[0], read[1] - start[1]))
-            rest.append((end[0] - read[0], end[1] - read[1]))
-        clock = "cpu" if self.threads == 1 else "wall"
-        tpot = timing(rest[warmup:], clock).each(new_tokens - 1)
-        return Latency(prompt, new_tokens, 1, timing(first[warmup:], clock), tpot)
+        return time_tokens(lambda: self.stream(ids, new_tokens), prompt, new_tokens, repeats=repeats, warmup=warmup,
+                           clock="cpu" if self.threads == 1 else "wall", progress=progress)  # fmt: skip
+
+    def weights_read(self) -> int:
+        """Bytes of the weights that one token reads: all but the tables of positions, and of tokens if not the head."""
+        from gguf import GGUFReader
+
+        sizes = {tensor.name: int(tensor.n_bytes) for tensor in GGUFReader(self.path).tensors}
+        looked_up = sizes["token_embd.weight"] if "output.weight" in sizes else 0
+        return sum(sizes.values()) - looked_up - sizes.get("position_embd.weight", 0)
 
     def about(self) -> dict:
         """What the engine says of the file: format, parameters (a tied matrix that is stored twice counts twice, as in
@@ -237,27 +237,30 @@ def compare_logits(decoder: Decoder, engine: Engine, ids: Sequence[int]) -> tupl
 
 
 def profile_engine(path: str | Path, *, name: str = "", threads: int = 1, prompt: int = 50, new_tokens: int = 50,
-                   repeats: int = 5, seed: int = 0) -> dict:  # fmt: skip
+                   repeats: int = 5, seed: int = 0, peaks: Peaks | None = None, anyway: bool = False,
+                   progress: bool = False) -> dict:  # fmt: skip
     """The record of `slmkit.profiling.latency.profile_model`, of a GGUF file in llama.cpp.
 
-    Peak memory is the whole process's, weights included: they are mapped from the file, and resident once read.
+    Peak memory is the whole process's, weights included: they are mapped from the file, and resident once read. Its
+    activations are the engine's buffer for computing, which it sets aside whole. With `peaks`, AbovePeakError when the
+    weights would be read faster than memory allows; how fast its integer products may be is not known.
     """
     with PeakMemory() as memory, Engine(path, context=prompt + new_tokens, threads=threads) as engine:
         engine.latency(prompt, new_tokens, repeats=1, warmup=0, seed=seed)
     with Engine(path, context=prompt + new_tokens, threads=threads) as engine:
-        latency, about = engine.latency(prompt, new_tokens, repeats=repeats, seed=seed), engine.about()
-    return {
-        "device": "cpu",
-        "processor": processor_name(torch.device("cpu")),
-        "threads": threads,
-        "engine": f"llama.cpp (llama-cpp-python {version('llama-cpp-python')})",
-        "model": name or Path(path).stem,
-        "parameters": about["parameters"],
-        "dtype": about["format"],
-        **latency.columns(),
-        "weights_mb": about["weight_bytes"] / 1e6,
-        "peak_memory_mb": memory.peak / 1e6,
-    }
+        measure = partial(engine.latency, prompt, new_tokens, repeats=repeats, seed=seed, progress=progress)
+        latency, about, read = steady_latency(measure, threads, anyway), engine.about(), engine.weights_read()
+    bound = {}
+    if peaks is not None:
+        check_reading(latency, read, peaks)
+        bound["tpot"] = read / peaks.peak_bandwidth(read)
+    parts = {f"{part}_mb": engine.buffers[part] / 1e6 for part in ("cache", "activations", "logits")}
+    return record(
+        latency, name or Path(path).stem, torch.device("cpu"), threads, dtype=about["format"],
+        engine=f"llama.cpp (llama-cpp-python {version('llama-cpp-python')})", parameters=about["parameters"],
+        memory={"weights_mb": about["weight_bytes"] / 1e6, "tables_mb": 0.0} | parts, peak_memory=memory.peak,
+        bound=bound,
+    )  # fmt: skip
 
 
 def quantize(source: str | Path, target: str | Path, format: str, *, threads: int = 1) -> Path:
@@ -301,7 +304,9 @@ def _engine():
 @cache
 def _listener(llama_cpp):
     """Kept by the cache, because C holds no reference to it."""
-    return llama_cpp.llama_log_callback(lambda level, text, _: _said.append(text.decode(errors="replace").strip()))
+    return llama_cpp.llama_log_callback(
+        lambda level, text, _: level == DEBUG or _said.append(text.decode(errors="replace").strip())
+    )
 
 
 def _field(model, key: str, default: int = 0) -> int:

@@ -12,6 +12,7 @@ from statistics import median, quantiles
 import torch
 
 WIDEST = 0.25  # a spread above this share of the median says more about the machine than about the code
+DRIFT = 0.1  # a second half that is so much slower or faster than the first: the machine warms up, or was not alone
 SLACK = 0.05  # how far a throughput may pass a peak, which is a measurement itself
 
 
@@ -51,22 +52,65 @@ class Timing:
         low, _, high = quantiles(self.seconds, n=4, method="inclusive")
         return (high - low) / self.median if self.median else float("inf")
 
+    def percentile(self, percent: int) -> float | None:
+        """The time that `percent` of the repeats stay below; None where so few repeats leave none above it."""
+        if len(self.seconds) * (100 - percent) < 100:
+            return None
+        return quantiles(self.seconds, n=100, method="inclusive")[percent - 1]
+
+    @property
+    def halves(self) -> tuple["Timing", "Timing"]:
+        """The earlier and the later repeats; of an odd number the middle one is in neither."""
+        half = len(self.wall) // 2
+        return tuple(Timing(self.wall[part], self.cpu[part], self.clock) for part in (slice(half), slice(-half, None)))
+
+    @property
+    def drift(self) -> float:
+        """How much longer the later half of the repeats took, as a share; 0 for fewer than four repeats."""
+        if len(self.wall) < 4:
+            return 0.0
+        first, second = self.halves
+        return second.median / first.median - 1 if first.median else 0.0
+
+    @property
+    def drifting(self) -> bool:
+        """Whether the drift is large, and larger than what the repeats of either half differ by."""
+        return abs(self.drift) > max(DRIFT, *(half.spread for half in self.halves)) if self.drift else False
+
+    @property
+    def busy(self) -> float:
+        """Processors at work for this process, on average. One thread that never waits comes out at 1."""
+        return sum(self.cpu) / sum(self.wall) if sum(self.wall) else 0.0
+
     @property
     def steady(self) -> bool:
-        return self.spread <= WIDEST
+        return self.spread <= WIDEST and not self.drifting
+
+    @property
+    def trouble(self) -> str:
+        """Why the median is not to be relied on; empty when it is."""
+        if self.spread > WIDEST:
+            return (f"the {len(self.wall)} repeats spread over {self.spread:.0%} of their median (at most {WIDEST:.0%} "
+                    "is accepted)")  # fmt: skip
+        if self.drifting:
+            way = "longer" if self.drift > 0 else "less"
+            return (f"the later half of the {len(self.wall)} repeats took {abs(self.drift):.0%} {way} than the earlier "
+                    f"(at most {DRIFT:.0%} is accepted)")  # fmt: skip
+        return ""
 
     def __str__(self):
         unit, size = next((u, s) for u, s in (("s", 1), ("ms", 1e-3), ("µs", 1e-6), ("ns", 0)) if self.median >= s)
         return f"{self.median / (size or 1e-9):.3g} {unit} (± {self.spread / 2:.0%})"
 
     def required(self) -> float:
-        """The median; raises UnsteadyError when the spread is too wide to rely on it."""
-        if not self.steady:
-            raise UnsteadyError(
-                f"the {len(self.seconds)} repeats spread over {self.spread:.0%} of their median (at most {WIDEST:.0%} "
-                "is accepted); close other programs, or ask for more repeats or more work in each"
-            )
+        """The median; raises UnsteadyError when the repeats differ or drift too much to rely on it."""
+        if trouble := self.trouble:
+            raise UnsteadyError(f"{trouble}; close other programs, or ask for more repeats or more work in each")
         return self.median
+
+    def __add__(self, later: "Timing") -> "Timing":
+        """These repeats and later ones of the same work."""
+        return Timing(self.wall + later.wall, self.cpu + later.cpu, self.clock)
 
     def each(self, parts: int) -> "Timing":
         """The time of one of `parts` equal pieces of the work."""

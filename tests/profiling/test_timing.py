@@ -82,6 +82,53 @@ def test_a_wide_spread_is_flagged_and_refused():
         Timing((1.0,), (1.0,)).required()  # one repeat says nothing about its spread
 
 
+def made(*seconds):
+    """A Timing of these wall seconds, with twice as much processor time."""
+    return Timing(seconds, tuple(2 * t for t in seconds))
+
+
+def test_a_machine_that_slows_down_is_noticed_whatever_the_spread():
+    slower = made(1.0, 1.01, 1.0, 1.02, 1.15, 1.16, 1.15, 1.16)
+    assert slower.spread < 0.25
+    assert slower.drift == pytest.approx(1.155 / 1.005 - 1)
+    assert slower.drifting
+    assert not slower.steady
+    assert slower.trouble.startswith("the later half of the 8 repeats took 15% longer than the earlier")
+    faster = made(*reversed(slower.wall))
+    assert faster.trouble.startswith("the later half of the 8 repeats took 13% less")
+    with pytest.raises(UnsteadyError, match="close other programs"):
+        slower.required()
+
+
+def test_what_is_no_drift():
+    assert made(1.0, 1.0, 1.0, 1.09, 1.09, 1.09).steady  # less than a tenth
+    noisy = made(1.0, 1.1, 1.2, 1.3, 1.1, 1.2, 1.3, 1.35)  # a tenth, and each half differs by as much
+    assert noisy.drift > 0.08
+    assert noisy.steady
+    assert made(1.0, 1.2, 1.2).drift == 0  # too few repeats to have halves
+    assert made(1.0, 1.0, 9.0, 1.2, 1.2).drift == pytest.approx(0.2)  # the middle one is in neither half
+    assert made(1.0, 1.0, 9.0, 1.2, 1.2).halves[1].cpu == (2.4, 2.4)
+
+
+def test_percentiles_need_repeats_above_them():
+    assert made(*range(1, 11)).percentile(90) == pytest.approx(9.1)
+    assert made(*range(1, 10)).percentile(90) is None
+    assert made(*range(1, 21)).percentile(95) == pytest.approx(19.05)
+    assert made(*range(1, 20)).percentile(95) is None
+    assert made(3.0, 1.0).percentile(50) == 2.0
+
+
+def test_processors_at_work_are_processor_time_by_wall_time():
+    assert Timing((1.0, 3.0), (0.5, 2.5)).busy == 0.75
+    slept = measure(lambda: time.sleep(0.05), repeats=3, clock="wall")
+    assert slept.busy < 0.5
+
+
+def test_later_repeats_come_behind():
+    both = Timing((1.0,), (2.0,), "cpu") + Timing((3.0,), (4.0,), "cpu")
+    assert (both.wall, both.cpu, both.clock) == ((1.0, 3.0), (2.0, 4.0), "cpu")
+
+
 def test_a_throughput_above_the_peak_is_rejected():
     assert throughput(100, 2.0, peak=50) == 50
     with pytest.raises(AbovePeakError, match="decode"):
