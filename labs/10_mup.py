@@ -10,7 +10,8 @@
 # # Maximal update parametrisation (µP)
 #
 # **Question.** Section 2.4 of the survey says of µP: starting weights, rates by layer and factors on activations make
-# training stable at any width, and the best rate carries over to larger models, as in Cerebras-GPT. Does it? Did those?
+# training stable at any width, and the best rate carries over to larger models, as in Cerebras-GPT. Does it?
+# And were these trained so?
 
 # %%
 import math
