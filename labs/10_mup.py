@@ -10,8 +10,7 @@
 # # Maximal update parametrisation (µP)
 #
 # **Question.** Section 2.4 of the survey says of µP: starting weights, rates by layer and factors on activations make
-# training stable at any width, and the best rate carries over to larger models, as in Cerebras-GPT. Does it?
-# And were these trained so?
+# training stable at any width, and the best rate carries over to larger models, as in Cerebras-GPT. Is either true?
 
 # %%
 import math
