@@ -86,8 +86,10 @@ RECORDED = {  # what a page may quote of a committed record; the size is the eff
 
 def _recorded(path: Path) -> dict[str, Callable[[], str]]:
     made = json.loads(path.read_text(encoding="utf-8"))
-    return {f"record.{path.stem}.{part}": partial(say, made) for part, say in RECORDED.items()
-            if part != "note" or made["note"]}  # fmt: skip
+    untold = {"note"} if not made["note"] else set()
+    if made["effect"] is None:  # it cannot be tested here
+        untold |= {"size", "interval", "seeds"}
+    return {f"record.{path.stem}.{part}": partial(say, made) for part, say in RECORDED.items() if part not in untold}
 
 
 def _recipe(part: str) -> str:

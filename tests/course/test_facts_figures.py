@@ -1,10 +1,12 @@
 """Facts are short texts, figures are drawn the same twice, and every one that a page names exists."""
 
+import json
 import re
 from io import BytesIO
 
 import pytest
 
+from slmkit.course import facts
 from slmkit.course.facts import FACTS
 from slmkit.course.figures import FIGURES
 from slmkit.paths import root
@@ -18,6 +20,13 @@ def test_fact_is_a_short_text(name):
     assert isinstance(value, str)
     longest = {"note": 1000, "equal": 120, "who": 120, "names": 120}.get(name.split(".")[-1], 40)
     assert 0 < len(value) < longest
+
+
+def test_a_record_without_a_value_tells_its_verdict_alone(tmp_path):
+    made = {"effect": None, "interval": None, "verdict": "not testable here", "reason": "why", "note": ""}
+    (tmp_path / "C65.json").write_text(json.dumps(made))
+    told = {name: say() for name, say in facts._recorded(tmp_path / "C65.json").items()}
+    assert told == {"record.C65.verdict": "not testable here"}
 
 
 def test_facts_that_other_facts_imply():
