@@ -132,6 +132,7 @@ def read_families(model: Decoder, sequences: Sequence[Ids], batch_size: int, roo
         above = path[-1] if path else None
         path.append(Held(read(model, [family.head], [above]).cache, 0, len(family.head)) if family.head else None)
         members = sorted(family.members, key=len)
-        for part in passes(model, members, list(map(len, members)), batch_size):
+        new = [len(member) - len(family.head) for member in members]
+        for part in passes(model, members, new, batch_size):
             rows = members[part]
             yield rows, read(model, rows, [path[-1]] * len(rows), room)

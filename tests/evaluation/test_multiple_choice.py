@@ -111,6 +111,15 @@ def test_what_is_shared_is_read_once(monkeypatch):
     assert whole >= 5 * 3 * 13 + 5 * 12
 
 
+def test_short_ends_behind_a_head_are_read_many_at_a_time(monkeypatch):
+    """Two rows of 13 tokens may be read at once, so 26 new tokens, and behind the head of 12 each row has one."""
+    model, passes = decoder(vocab=20), []
+    read = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda ids, *args: passes.append(tuple(ids.shape)) or read(ids, *args))
+    token_loglikelihoods(model, [([1] * 11 + [2, i], [3]) for i in range(4, 17)], batch_size=2)
+    assert passes == [(1, 12), (13, 1)]
+
+
 def test_logits_are_computed_only_where_something_is_predicted(monkeypatch):
     model, computed = decoder(), []
     logits = model.logits
