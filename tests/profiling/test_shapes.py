@@ -7,7 +7,21 @@ import pytest
 
 from slmkit.config import ModelConfig
 from slmkit.model.counting import count_parameters
-from slmkit.profiling.shapes import measure_shapes, shortened, slowest_over_fastest, spread
+from slmkit.model.decoder import Decoder
+from slmkit.profiling import shapes
+from slmkit.profiling.operators import Breakdown
+from slmkit.profiling.shapes import (
+    measure_breakdowns,
+    measure_lengths,
+    measure_shapes,
+    of_phase,
+    of_survey,
+    products_share,
+    ratio,
+    shortened,
+    slowest_over_fastest,
+    spread,
+)
 from slmkit.survey import config
 
 TINY = ModelConfig(vocab_size=64, d_model=16, n_layers=2, n_heads=2, max_context=64)
@@ -21,6 +35,11 @@ def test_a_shortened_model_keeps_its_layers_and_the_shares_of_its_parts(name):
     a, b = count_parameters(short), count_parameters(whole)
     assert a.total == pytest.approx(b.total / 6, rel=1e-3)
     assert a.embedding / a.total == pytest.approx(b.embedding / b.total, rel=1e-3)
+
+
+def test_models_of_the_survey_come_by_name():
+    assert of_survey({"Qwen1.5-0.5B": 12}, 99) == {"Qwen1.5-0.5B": shortened(config("Qwen1.5-0.5B"), 12, 99)}
+    assert of_survey({"Qwen1.5-0.5B": 12}, 99)["Qwen1.5-0.5B"].max_context == 99
 
 
 def test_layers_that_do_not_divide_or_differ_are_refused():
@@ -51,7 +70,46 @@ def test_too_few_times_are_refused(times):
 
 def test_every_shape_is_timed_in_both_phases_by_every_seed():
     found = measure_shapes({"a": TINY, "b": replace(TINY, n_layers=1)}, (0, 1, 2), repeats=1, prompt=4, context=8)
-    assert {name: {phase: len(values) for phase, values in one.items()} for name, one in found.items()} == {
-        name: {"prefill": 3, "decode": 3} for name in "ab"
+    assert {name: len(times) for name, times in found.items()} == dict.fromkeys(
+        ("prefill_a", "decode_a", "prefill_b", "decode_b"), 3
+    )
+    assert of_phase("decode", found) == {"a": found["decode_a"], "b": found["decode_b"]}
+    assert ratio(found, "a", "b") == [a / b for a, b in zip(found["prefill_a"], found["prefill_b"])]
+    assert ratio(found, "b", "b", "decode") == [1.0] * 3
+    assert all(t > 0 for times in found.values() for t in times)
+
+
+def test_lengths_are_timed_by_every_seed():
+    reads, steps = measure_lengths(Decoder(TINY), (2, 8), (4, 16, 32), (0, 1), repeats=2)
+    assert [list(run) for run in reads] == [[2, 8]] * 2
+    assert [list(run) for run in steps] == [[4, 16, 32]] * 2
+    assert {len(timing.seconds) for run in reads for timing in run.values()} == {2}
+    assert {len(timing.seconds) for run in steps for timing in run.values()} == {6}
+
+
+def test_a_breakdown_that_was_broken_into_is_tried_again_but_not_for_ever(monkeypatch):
+    tried = []
+
+    def broken(model, phase, seed, failures):
+        tried.append((phase, seed))
+        if len(tried) <= failures:
+            raise RuntimeError("the rows miss the total")
+        return phase, seed
+
+    monkeypatch.setattr(shapes, "breakdown", broken)
+    assert measure_breakdowns({"a": None}, (0, 1), failures=3) == {
+        ("prefill", "a"): [("prefill", 0), ("prefill", 1)],
+        ("decode", "a"): [("decode", 0), ("decode", 1)],
     }
-    assert all(t > 0 for one in found.values() for values in one.values() for t in values)
+    tried.clear()
+    with pytest.raises(RuntimeError, match="miss the total"):
+        measure_breakdowns({"a": None}, (0, 1), failures=1000)
+    assert len(tried) == shapes.ATTEMPTS
+
+
+def test_the_share_of_products_weighs_the_phases_by_their_time():
+    prefill = Breakdown("prefill", 4.0, 4.0, {"ffn": 4.0}, {"linear": 3.0, "mul": 1.0})
+    decode = Breakdown("decode", 1.0, 1.0, {"ffn": 1.0}, {"linear": 0.25, "mul": 0.75})
+    found = {("prefill", "a"): [prefill, decode], ("decode", "a"): [decode, decode]}
+    assert products_share(found, "a", 0) == pytest.approx([0.75, 0.25])
+    assert products_share(found, "a", 4) == pytest.approx([0.5, 0.25])
