@@ -67,6 +67,7 @@ def test_the_figure_takes_gibibytes_for_thousands():
             == memory_page.measured(name, False)["weights"]
         )
         found = memory_page.measured(name)
+        assert found["weights"] == pytest.approx(memory_page.predicted(name)["weights"], rel=0.005), "two decimals"
         assert sum(found.values()) == pytest.approx(sum(memory_page.measured(name, False).values())), "the total stays"
     light = set(memory.measured()) - set(heavy)
     assert all(memory_page.measured(name) == memory_page.measured(name, False) for name in light)
