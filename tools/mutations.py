@@ -719,6 +719,45 @@ SURVEY = [
         ),
     ),
     *_in(
+        "course/memory_page.py",
+        " ".join(
+            f"course/test_latency_page.py::test_{name}"
+            for name in (
+                "weights_of_a_model_by_hand",
+                "rows_that_do_not_fit_fall_back",
+                "a_tied_matrix_is_in_memory_twice",
+                "the_figure_takes_gibibytes_for_thousands",
+                "shares_of_the_scatter_add_up_and_the_buffer_leads",
+            )
+        ),
+        ("rows that do not fit stay in the format", "if columns % quantization.SUPER_BLOCK == 0 else", "if True else"),
+        ("the last eighth is not wider", " or layer >= 7 * layers // 8", ""),
+        ("the head of a tied file is counted twice", "0.0 if shared(name) else", ""),
+        ("a shared matrix is in memory once", "+ again / MIB", ""),
+        ("gibibytes stay thousands", 'found["weights"] * (GIB / 1000 - 1)', "0.0"),
+        ("shares of the scatter do not add up", "/ (total @ total))", "/ (total @ total) / 2)"),
+    ),
+    *_in(
+        "course/latency_page.py",
+        " ".join(
+            f"course/test_latency_page.py::test_{name}"
+            for name in (
+                "cost_by_hand",
+                "r_squared_is_that_of_least_squares",
+                "left_out_models_are_not_in_their_fit",
+                "what_the_tables_are_said_to_show",
+                "a_smaller_model_that_was_slower",
+                "shares_as_the_text_tells_them",
+            )
+        ),
+        ("the embedding is read", ' - weights["embedding"]', ""),
+        ("all of a prompt's tokens have logits", 'found["head"] /= tokens', "pass"),
+        ("the fit has no constant", "(array - array.mean() for array in arrays)", "(array for array in arrays)"),
+        ("the model stays in its fit", "[np.ones(len(times)), *known, alone]", "[alone, *known, np.ones(len(times))]"),
+        ("a slower pair is any pair", "if times[a] - times[b] > 2 * latency.READ", "if times[a] != times[b]"),
+        ("bandwidth is the slope", "1 / np.polyfit(x, y, 1)[0]", "np.polyfit(x, y, 1)[0]"),
+    ),
+    *_in(
         "survey/evidence/latency.py",
         "survey/test_evidence.py",
         ("bands are compared at their middle", "min(upper) - max(lower)", "max(upper) - min(lower)"),
