@@ -3,6 +3,8 @@
 import json
 from functools import cache, partial
 
+from slmkit import survey
+from slmkit.model.counting import flops_by_part
 from slmkit.paths import root
 
 # Copied from build/records/bench-evaluation.json.
@@ -19,7 +21,14 @@ def value(case: str, column: str) -> str:
     return f"{record()['rows'][CASES.index(case)][column]:.3g}"
 
 
+def head_share() -> str:
+    """The part of a token's FLOPs that its logits take in SmolLM2-135M, in a text of 32 tokens, as in `letters`."""
+    parts = flops_by_part(survey.config("SmolLM2-135M"), 32, "prefill")
+    return f"{100 * parts['head'] / sum(parts.values()):.0f}%"
+
+
 FACTS = {
+    "harness.head": head_share,
     "harness.date": lambda: record()["date"],
     "harness.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
 }

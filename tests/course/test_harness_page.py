@@ -63,3 +63,12 @@ def test_the_numbers_are_those_of_the_record():
         assert f"{name}, {shots} shots" in row["what"]
         assert float(FACTS[f"harness.{case}.ratio"]()) == pytest.approx(row["ratio"], rel=0.01)
         assert row["threads"] == 1
+    ratios = {case: row["ratio"] for case, row in zip(CASES, record()["rows"], strict=True)}
+    assert {case for case, ratio in ratios.items() if ratio < 2} == {"letters"}, "as the page says"
+
+
+def test_the_share_of_the_logits_by_hand():
+    width, ffn, layers = 576, 1536, 30
+    layer = 2 * (2 * width * width + 2 * width * 192 + 3 * width * ffn) + 4 * width * 16.5  # 16.5 tokens seen, the mean
+    head = 2 * width * 49_152
+    assert FACTS["harness.head"]() == f"{100 * head / (head + layers * layer):.0f}%" == "21%"
