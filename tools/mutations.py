@@ -838,4 +838,89 @@ INTEROP = [
     ),
 ]
 
-MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY]
+PROFILING = [
+    *_in(
+        "model/speculative.py",
+        "model/test_speculative.py",
+        ("proposals are accepted by p / q upside down", "* q[i, token] >= p[i, token]", "* p[i, token] >= q[i, token]"),
+        ("a refused proposal is replaced from p", "(p[i] - q[i]).clamp(min=0)", "p[i]"),
+        (
+            "the token behind all proposals is drawn too early",
+            "torch.multinomial(p[-1], 1",
+            "torch.multinomial(p[0], 1",
+        ),
+        ("caches are not rolled back", "= min(cache.length, len(text) - 1)", "= cache.length"),
+        ("a token is read twice", "= min(cache.length, len(text) - 1)", "= min(cache.length, len(text) - 2)"),
+        ("the last pass writes too many tokens", "min(k, end - len(text) - 1)", "k"),
+        ("every proposal after a refused one is counted", "rejected += count < wanted", "rejected += wanted - count"),
+        ("the temperature is forgotten", "(logits.double() / temperature)", "logits.double()"),
+        ("the pass's own token is not expected", "for i in range(k + 1))", "for i in range(k))"),
+        ("the draft is paid once a pass", "/ (k * cost + 1)", "/ (cost + 1)"),
+        ("the draft's context is not checked", '(("target", target), ("draft", draft))', '(("target", target),)'),
+    ),
+    *_in(
+        "profiling/operators.py",
+        "profiling/test_operators.py",
+        ("the innermost part gets the time", "in PARTS and part == OTHER:", "in PARTS:"),
+        ("the innermost operator gets the time", 'startswith("aten::") and operator == OTHER', 'startswith("aten::")'),
+        ("time within operators counts twice", "event.self_cpu_time_total / 1e6", "event.cpu_time_total / 1e6"),
+        ("a range counts as a kernel", "[] if event.name in (LAP, *PARTS) else event.kernels", "event.kernels"),
+        ("an idle GPU takes no time", "by_operator[OTHER] += idle", "by_operator[OTHER] += 0"),
+        ("the head is not told apart", ', ("logits", "head"))', ",)"),
+        ("hooks stay on the model", "hook.remove()", "pass"),
+        ("the prompt counts as a step", "range(new_tokens - 1 if", "range(new_tokens if"),
+        ("the rows are those of another step", "(profiler.events())[lap]", "(profiler.events())[0]"),
+        ("a GPU's own ranges count as laps", " and event.device_type == DeviceType.CPU", ""),
+        ("rows may fall short of the total", "if abs(rows - total) <=", "if rows - total <="),
+    ),
+    *_in(
+        "profiling/decode_model.py",
+        "profiling/test_decode_model.py",
+        ("large models outweigh small ones", "causes / measured[:, None], np.ones(len(measured))", "causes, measured"),
+        (
+            "residuals are shares of what was measured",
+            "seconds[name] / self.predict(config, context) - 1",
+            "1 - self.predict(config, context) / seconds[name]",
+        ),
+        ("bandwidth goes by the size itself", "np.log(size), np.log(sizes)", "size, sizes"),
+        ("computing never decides", "max(cost.flops / peaks.peak_flops(dtype), ", "max(0, "),
+        ("layers that share weights take no time", "config.n_layers, 1.0", "len(config.unique_layers), 1.0"),
+        ("three shapes fit three constants", "len(configs) <= CONSTANTS", "len(configs) < CONSTANTS"),
+        ("a row of steps is timed as one", "timing.each(steps)", "timing"),
+    ),
+    *_in(
+        "profiling/forms.py",
+        "profiling/test_forms.py",
+        ("files do not depend on the weights", "for tensor in decoder.parameters():", "for tensor in ():"),
+        ("files are made anew", "if not files[form].is_file()]", "]"),
+        ("pieces overlap and leave out the end", "len(row) - 1 - context, windows)", "context, windows)"),
+        ("bits are nats", "/ math.log(2)", ""),
+        ("the warm-up counts", "+= [latency] if i else []", "+= [latency]"),
+        ("one form after the other", "for key, one in engines.items():", "for key, one in reversed(engines.items()):"),
+        ("the least type comes first", "lambda pair: -pair[1]", "lambda pair: pair[1]"),
+    ),
+    *_in(
+        "profiling/energy.py",
+        "profiling/test_energy.py",
+        ("a processor's parts count twice", '.startswith("package")', '.startswith(("package", "core"))'),
+        ("a counter that begins again counts down", "used if used >= 0 else", "used if True else"),
+        ("microjoules are joules", '"max_energy_range_uj")) / 1e6', '"max_energy_range_uj")) / 1'),
+        (
+            "counters that cannot be read are there",
+            "        for zone in zones:\n            _microjoules",
+            "        for zone in ():\n            _microjoules",
+        ),
+    ),
+    *_in(
+        "course/exercises/lab_15.py",
+        " ".join(
+            f"labs/test_exercises.py::test_a_wrong_answer_is_told_its_mistake[15/{answer}]"
+            for answer in ("quantize_block-5", "quantize_block-12", "front-5")
+        ),
+        ("a step in 32 bits passes", "if np.float16(got_step) != step or float(got_step) != float(step):", "if False:"),
+        ("a block of zeros is not tried", "np.isfinite(np.float64(got_codes)).all()", "True"),
+        ("all answers are on the front", "    if list(got) != right:", "    if False:"),
+    ),
+]
+
+MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING]

@@ -1,5 +1,6 @@
 """The breakdown by part and operator: its sums, what counts as whose, and a model left as it was."""
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,7 +8,18 @@ import pytest
 import torch
 
 from slmkit import Decoder, ModelConfig
-from slmkit.profiling.operators import LAP, OTHER, PARTS, Breakdown, breakdown, check_sum, parts, recording, rows_of
+from slmkit.profiling import operators
+from slmkit.profiling.operators import (
+    LAP,
+    OTHER,
+    PARTS,
+    Breakdown,
+    breakdown,
+    laps_of,
+    parts,
+    recording,
+    rows_of,
+)
 
 CONFIG = ModelConfig(vocab_size=2000, d_model=192, n_layers=2, n_heads=4, n_kv_heads=2, max_context=256)
 
@@ -36,10 +48,11 @@ TREE = event(
         20,
         event("aten::linear", 1, event("aten::t", 2), event("aten::mm", 40, kernels=(30, 7))),
         event("norms", 5, event("aten::rms_norm", 6, event("aten::mul", 7, kernels=(2,)))),
-        kernels=(1000,),  # a range's own span on the device is not a kernel
+        kernels=(1000,),  # what a range spans on the device is not a kernel
     ),
     event("norms", 8, event("aten::rms_norm", 9, kernels=(4,))),
     event("aten::add", 10, kernels=(5,)),
+    kernels=(2000,),
 )
 
 
@@ -73,11 +86,20 @@ def test_on_a_gpu_kernels_are_counted_where_they_were_launched_and_the_rest_is_o
     assert seconds == {OTHER: 211 - 48, "linear": 37, "rms_norm": 6, "add": 5}
 
 
+def test_laps_are_found_in_their_order_and_on_the_processor_alone():
+    cpu, cuda = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+    events = [
+        SimpleNamespace(name=name, device_type=device, time_range=SimpleNamespace(start=start))
+        for name, device, start in ((LAP, cpu, 5), (LAP, cuda, 3), ("aten::add", cpu, 1), (LAP, cpu, 2), (LAP, cuda, 6))
+    ]
+    assert laps_of(events) == [events[3], events[0]]
+
+
 def test_a_part_that_is_made_slow_gets_the_time(model):
     big = torch.ones(512, 512)
     for block in model.blocks:
         block.ffn.activation = lambda x: (big @ big, torch.relu(x))[1]
-    found = breakdown(model, prompt=8, new_tokens=3, repeats=3)
+    found = breakdown(model, prompt=8, new_tokens=4, repeats=3)
     assert max(found.module_shares, key=found.module_shares.get) == "ffn"
     assert next(iter(found.by_operator)) == "matmul"
     assert found.products > 0.5
@@ -86,11 +108,23 @@ def test_a_part_that_is_made_slow_gets_the_time(model):
 def test_a_lap_is_one_prefill_or_one_step(model, monkeypatch):
     shapes, hidden = [], model.hidden
     monkeypatch.setattr(model, "hidden", lambda ids, *rest: (shapes.append(tuple(ids.shape)), hidden(ids, *rest))[1])
-    breakdown(model, prompt=64, new_tokens=3, repeats=1, batch=2)
-    assert shapes == [(2, 64), (2, 1), (2, 1)] * 3  # to warm up, without the profiler, with it
+    breakdown(model, prompt=64, new_tokens=3, repeats=2, batch=2)
+    assert shapes == [(2, 64), (2, 1), (2, 1)] * 5  # to warm up, without the profiler and with it
     shapes.clear()
     breakdown(model, prompt=64, phase="prefill", repeats=2)
     assert shapes == [(1, 64)] * 5
+
+
+def test_the_rows_are_those_of_the_lap_that_was_timed(model, monkeypatch):
+    """The first step is made slow, so the fastest is another one."""
+    hidden = model.hidden
+
+    def slow_at_first(ids, cache, padding=None):
+        time.sleep(0.5 * (cache.length == 64))
+        return hidden(ids, cache, padding)
+
+    monkeypatch.setattr(model, "hidden", slow_at_first)
+    assert breakdown(model, prompt=64, new_tokens=4, repeats=2).total < 0.5
 
 
 @pytest.mark.parametrize(
@@ -145,9 +179,16 @@ def test_shares_and_overhead():
     assert found.overhead == pytest.approx(0.25)
 
 
-def test_rows_that_miss_the_stopwatch_are_refused():
-    check_sum(0.981, 1.0)
-    check_sum(1.019, 1.0)
-    for rows in 0.97, 1.03:
-        with pytest.raises(RuntimeError, match="more than 2% apart"):
-            check_sum(rows, 1.0)
+@pytest.mark.parametrize(("off", "found"), [(1.019, True), (0.981, True), (1.03, False), (0.97, False)])
+def test_rows_that_miss_the_stopwatch_are_refused(model, monkeypatch, off, found):
+    """Rows that sum to `off` times what the stopwatch says, in every lap."""
+    laps = iter(range(1, 100))
+    monkeypatch.setattr(operators, "lap_times", lambda *_: [float(next(laps))])
+    monkeypatch.setattr(operators, "laps_of", lambda _: [None])
+    sums = iter((3.0, 5.0, 7.0) if not found else (99.0, 5.0))  # the profiled ones: each after a plain one
+    monkeypatch.setattr(operators, "rows_of", lambda *_: ({"ffn": off * next(sums)}, {}))
+    if found:
+        assert breakdown(model, prompt=8, repeats=3).total == 5  # the fastest that agrees
+    else:
+        with pytest.raises(RuntimeError, match="more than 2% apart, as in all 3 laps"):
+            breakdown(model, prompt=8, repeats=3)
