@@ -13,8 +13,10 @@ from importlib import import_module
 
 CORPORA = "speeches, code, tinyworld, or a folder of .txt and .md files"
 MODEL = "a model of the survey, a folder that `slmkit train` or slmkit.save wrote, or a configuration as .json"
-MODULES = dict.fromkeys(("train", "generate"), "textcommands") | dict.fromkeys(
-    ("count", "compare", "models", "claims"), "surveycommands"
+MODULES = (
+    dict.fromkeys(("train", "generate"), "textcommands")
+    | dict.fromkeys(("count", "compare", "models", "claims"), "surveycommands")
+    | {"profile": "profilecommand"}
 )
 FAILURES = (OSError, RuntimeError, ArithmeticError, ImportError, MemoryError)
 
@@ -166,14 +168,8 @@ def build_parser() -> Parser:
                    "slmkit train --corpus speeches --steps 300 --out build/speeches"))  # fmt: skip
     _generate(command("generate", "continues a text, or chats",
                       'slmkit generate --model SmolLM2-135M-Instruct --chat --prompt "What is a star?"'))  # fmt: skip
-    profile = command("profile", "measures the latency and memory of a model on this machine",
-                      "slmkit profile SmolLM2-135M --threads 1 --new-tokens 8 --repeats 2")  # fmt: skip
-    profile.add_argument("name", metavar="NAME", help=f"{MODEL}; random weights take as long as trained ones")
-    profile.add_argument("--threads", type=whole(1), help="default: as torch has it")
-    profile.add_argument("--prompt", type=whole(1), default=50, help="tokens to read (default 50, as in the survey)")
-    profile.add_argument("--new-tokens", type=whole(2), default=50, help="tokens to write (default 50)")
-    profile.add_argument("--repeats", type=whole(1), default=5, help="default 5")
-    profile.add_argument("--json", metavar="FILE", type=new_file, help="write the record, with raw repeats, to FILE")
+    _profile(command("profile", "measures the latency and memory of a model on this machine, like a row of the survey",
+                     "slmkit profile SmolLM2-135M --threads 1 --json mine.json"))  # fmt: skip
     bench = command("bench", "speed beside the peers: training, decoding, cleaning data, evaluation",
                     "slmkit bench --threads 1 --quick")  # fmt: skip
     bench.add_argument("--threads", type=thread_counts, default=[1, 2], help="such as 1 or 1,2 (the default)")
@@ -220,6 +216,23 @@ def _clean(clean: Parser):
     clean.add_argument("--format", choices=["jsonl.gz", "jsonl", "parquet"], default="jsonl.gz",
                        help="of the output (default jsonl.gz)")  # fmt: skip
     clean.add_argument("--json", action="store_true", help="print the report as JSON, for programs")
+
+
+def _profile(profile: Parser):
+    profile.add_argument("name", metavar="MODEL", help=f"{MODEL}; or a .gguf file. Random weights take as long as "
+                         "trained ones")  # fmt: skip
+    profile.add_argument("--engine", choices=["torch", "llama.cpp"], help="default torch; for a .gguf file llama.cpp")
+    profile.add_argument("--quant", metavar="FORMAT", help="llama.cpp's format, such as Q4_K_M or Q8_0 (default F16, "
+                         "or as the file is)")  # fmt: skip
+    profile.add_argument("--dtype", choices=["float32", "bfloat16"], help="torch's (default float32)")
+    profile.add_argument("--device", choices=["cpu", "cuda"], help="torch's (default cpu)")
+    profile.add_argument("--threads", type=whole(1), help="default: as torch has it")
+    profile.add_argument("--prompt", type=whole(1), default=50, help="tokens to read (default 50, as in the survey)")
+    profile.add_argument("--new-tokens", type=whole(2), default=50, help="tokens to write (default 50)")
+    profile.add_argument("--repeats", type=whole(1), default=10, help="default 10; up to three times as many when they "
+                         "differ much")  # fmt: skip
+    profile.add_argument("--anyway", action="store_true", help="report times of an unsteady machine too, with a mark")
+    profile.add_argument("--json", metavar="FILE", type=new_file, help="write the record, with raw repeats, to FILE")
 
 
 def _generate(generate: Parser):

@@ -1,4 +1,4 @@
-"""What the commands of `slmkit` do that are neither about text (textcommands) nor the survey (surveycommands).
+"""What the commands of `slmkit` do that have no file of their own (text, survey, profile).
 
 Each takes the parsed options and returns an exit code, or None for 0.
 """
@@ -116,26 +116,6 @@ def clean(options):
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
-
-
-def profile(options):
-    import psutil
-
-    from slmkit.model.counting import weight_bytes
-    from slmkit.profiling import measure_peaks, profile_model, use_threads
-
-    config = configuration(options.name)
-    if (need := weight_bytes(config)) > (free := psutil.virtual_memory().available):
-        raise ValueError(f"{options.name} takes {need / 1e9:.1f} GB in float32 and {free / 1e9:.1f} GB are free")
-    with use_threads(options.threads):
-        peaks = measure_peaks(repeats=3)
-    record = profile_model(config, name=options.name, threads=options.threads, prompt=options.prompt,
-                           new_tokens=options.new_tokens, repeats=options.repeats, peaks=peaks)  # fmt: skip
-    for key, value in record.items():
-        if not isinstance(value, list):
-            print(f"{key.replace('_', ' '):<28}{f'{value:,.2f}' if isinstance(value, float) else value}")
-    if options.json:
-        write_json(options.json, record)
 
 
 def bench(options) -> int:

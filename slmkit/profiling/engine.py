@@ -245,9 +245,10 @@ def profile_engine(path: str | Path, *, name: str = "", threads: int = 1, prompt
     activations are the engine's buffer for computing, which it sets aside whole. With `peaks`, AbovePeakError when the
     weights would be read faster than memory allows; how fast its integer products may be is not known.
     """
-    with PeakMemory() as memory, Engine(path, context=prompt + new_tokens, threads=threads) as engine:
+    context = prompt + new_tokens - 1  # the last token is never read
+    with PeakMemory() as memory, Engine(path, context=context, threads=threads) as engine:
         engine.latency(prompt, new_tokens, repeats=1, warmup=0, seed=seed)
-    with Engine(path, context=prompt + new_tokens, threads=threads) as engine:
+    with Engine(path, context=context, threads=threads) as engine:
         measure = partial(engine.latency, prompt, new_tokens, repeats=repeats, seed=seed, progress=progress)
         latency, about, read = steady_latency(measure, threads, anyway), engine.about(), engine.weights_read()
     bound = {}
@@ -286,6 +287,11 @@ def quantize(source: str | Path, target: str | Path, format: str, *, threads: in
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def require():
+    """Raises ImportError, with the remedy, where the engine is not installed."""
+    _engine()
 
 
 @cache
