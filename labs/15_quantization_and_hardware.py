@@ -210,7 +210,7 @@ left.set(xlabel="prompt (tokens)", ylabel="to the first token (ms)", ylim=(0, No
 middle.set(xlabel="tokens before", ylabel="one more token (ms)", ylim=(0, None))
 right.axline((1, 1), slope=1, color="black", linestyle=":")
 right.set(xlabel="times fewer bytes", ylabel=f"times as fast, {LONG} tokens")
-_ = left.legend(fontsize=8), right.legend(fontsize=8)
+_ = [axes.legend(fontsize=8) for axes in (left, right) if gain]
 plt.show()
 
 # %% [markdown]
