@@ -1,0 +1,60 @@
+"""Decoding without the time between kernels: the step of one token compiled by PyTorch, one block for all.
+
+Eager PyTorch calls some forty small kernels a layer for one token, and in a small model the calls take as long as the
+reading of the weights. The compiler makes a few of them. All blocks of a decoder are one program with other weights, so
+one block is compiled and called for each: seconds, where the whole decoder would take minutes.
+"""
+
+import torch
+from torch import Tensor
+
+from slmkit.model.attention import Reading
+from slmkit.model.cache import KVCache
+from slmkit.model.decoder import Decoder
+
+
+class Layer:
+    """What a block needs of a KVCache in a step of one token: its two stores, cut behind the place of that token."""
+
+    def __init__(self, stores: tuple[Tensor, Tensor]):
+        self.stores = stores
+
+    def update(self, _, *new: Tensor) -> tuple[Tensor, Tensor]:
+        for store, part in zip(self.stores, new, strict=True):
+            store[:, :, -1:] = part
+        return self.stores
+
+
+def compile_decoding(model: Decoder) -> Decoder:
+    """`model` itself, with steps of one token, for rows without padding, compiled; prompts are read as before.
+
+    The first step takes the seconds of compiling. What is compiled holds for the number of threads it was compiled
+    with; with another, call this again. Raises RuntimeError where there is no C++ compiler.
+    """
+    from slmkit.training.trainer import cannot_compile
+
+    if obstacle := cannot_compile(model.embedding.weight.device):
+        raise RuntimeError(obstacle)
+    plain, run = type(model).hidden, torch.compile(_block)
+
+    def hidden(ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
+        # Stores that are full lie differently in memory, which would be a program of its own; so do those of one token.
+        if cache is None or padding is not None or ids.shape[1] != 1 or not 0 < cache.length < cache.capacity - 1:
+            return plain(model, ids, cache, padding)
+        where, end = slice(cache.length, cache.length + 1), cache.length + 1
+        x = model.embedded(ids, where)
+        ropes = [*(tables.at(where) for tables in model.ropes), None]
+        for i, block in enumerate(model.blocks):
+            stores = tuple([store.narrow(2, 0, end) for store in cache.layers[i]])
+            for store in stores:
+                torch._dynamo.maybe_mark_dynamic(store, 2)
+            x = run(block, x, ropes[model.rope_of[i]], stores)
+        cache.advance(1)
+        return x if model.norm is None else model.norm(x)
+
+    model.hidden = hidden
+    return model
+
+
+def _block(block, x: Tensor, rope: tuple[Tensor, Tensor] | None, stores: tuple[Tensor, Tensor]) -> Tensor:
+    return block(x, Reading(rope, Layer(stores), None), 0)

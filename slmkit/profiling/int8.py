@@ -1,0 +1,99 @@
+"""Weights in 8 bits that are read as such: a scale for each row, and the product by PyTorch's own kernel.
+
+`slmkit.profiling.calibrated` puts weights at the values of a format and multiplies in 32 bits, to see what quality is
+left. Here they stay one byte each, so that a step of decoding reads less than in bfloat16.
+"""
+
+import copy
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slmkit.model.decoder import Decoder
+from slmkit.profiling.calibrated import Inputs, calibrate, inverse_factor
+
+FEW = 4  # rows up to which the narrow kernels are the faster way
+BLOCK = 64  # columns whose errors are passed on together
+
+
+class Narrow(nn.Module):
+    """[..., inputs] -> [..., outputs] with few bytes a weight: in 16 bits, or weight[i, j] = scale[i] · codes[i, j].
+
+    The kernel for codes wants bfloat16, that for 16 bits the type of the weight, so x and the product are rounded to
+    it; what surrounds the layer may be wider, and is the better for it. Many rows are multiplied in fp32, from the same
+    numbers: few processors multiply 16 bits fast.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None):
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, scale, bias = self._buffers["weight"], self._buffers["scale"], self._buffers["bias"]
+        narrow = weight.dtype if scale is None else torch.bfloat16
+        rows = x.reshape(-1, x.shape[-1]).to(narrow)
+        if len(rows) > FEW:
+            y = F.linear(rows.float(), weight.float())
+            y = (y if scale is None else y * scale.float()).to(narrow)
+        else:
+            y = F.linear(rows, weight) if scale is None else torch._weight_int8pack_mm(rows, weight, scale)
+        y = y.to(x.dtype)
+        return (y if bias is None else y + bias).view(*x.shape[:-1], -1)
+
+
+def rounded(weight: Tensor, inputs: Inputs | None = None) -> tuple[Tensor, Tensor]:
+    """weight [outputs, inputs] -> codes of its shape, int8, and scale [outputs], the largest weight of a row at 127.
+
+    Without `inputs`, each weight goes to the nearest code. With those of the layer, columns go in turn and later ones
+    make good the errors of earlier ones, as in `calibrated.gptq`, where it is explained.
+    """
+    weight = weight.detach().float().clone()
+    if not weight.isfinite().all():
+        raise ValueError("a weight is not finite; only finite numbers can be quantized")
+    scale = (weight.abs().amax(1) / 127).clamp(min=1e-30).bfloat16()
+    step = scale.float()
+    if inputs is None:
+        return (weight / step[:, None]).round().clamp(-127, 127).to(torch.int8), scale
+    upper = torch.from_numpy(np.ascontiguousarray(inverse_factor(inputs, weight.shape[1], damping=0.01))).float()
+    codes = torch.empty(weight.shape, dtype=torch.int8)
+    for start in range(0, weight.shape[1], BLOCK):
+        part = slice(start, min(start + BLOCK, weight.shape[1]))
+        errors = torch.zeros(len(weight), part.stop - start)
+        for j in range(start, part.stop):
+            code = (weight[:, j] / step).round().clamp(-127, 127)
+            errors[:, j - start] = error = (weight[:, j] - code * step) / upper[j, j]
+            codes[:, j] = code.to(torch.int8)
+            weight[:, j + 1 : part.stop] -= torch.outer(error, upper[j, j + 1 : part.stop])
+        weight[:, part.stop :] -= errors @ upper[part, part.stop :]
+    return codes, scale
+
+
+@torch.inference_mode()
+def int8_model(model: Decoder, ids: Tensor | None = None) -> Decoder:
+    """A copy of `model` with the linear layers of its blocks in 8 bits and the head in 16, to run on a processor.
+
+    `ids` [batch, time] is text to round by, see `rounded`. Between the products the copy computes in fp32. It can be
+    neither trained nor saved. Raises ValueError on another device and for weights that are not finite.
+    """
+    if (device := model.embedding.weight.device).type != "cpu":
+        raise ValueError(f"the model is on {device}; PyTorch's 8-bit product is for a processor, use model.cpu()")
+    quick = copy.deepcopy(model).float().eval().requires_grad_(False)
+    inputs = {} if ids is None else calibrate(quick, ids)
+    for name, module in list(quick.blocks.named_modules()):
+        if isinstance(module, nn.Linear):
+            codes, scale = rounded(module.weight, inputs.get(f"blocks.{name}"))
+            quick.blocks.set_submodule(name, Narrow(codes, scale, module.bias))
+    head = quick.embedding if quick.head is None else quick.head
+    # Logits in bfloat16 come in steps of an eighth from 16 on, and tie; float16 holds three bits more.
+    quick.head = Narrow(head.weight.half(), bias=getattr(head, "bias", None))
+    return quick
+
+
+def bytes_read(model: Decoder) -> int:
+    """Bytes of the weights that a step of an `int8_model` reads; of the table of embeddings it reads one row."""
+    narrow = [buffer for module in model.modules() if isinstance(module, Narrow) for buffer in module.buffers()]
+    return sum(x.nbytes for x in [*narrow, *model.parameters()]) - model.embedding.weight.nbytes

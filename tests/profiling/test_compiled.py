@@ -1,0 +1,60 @@
+"""The compiled step gives what the plain one gives, and what it is not made for goes the plain way."""
+
+import pytest
+import torch
+
+from slmkit import Decoder, ModelConfig, generate
+from slmkit.profiling import compiled
+from slmkit.profiling.compiled import compile_decoding
+from slmkit.training import trainer
+
+
+def small(**options) -> Decoder:
+    torch.manual_seed(0)
+    return Decoder(ModelConfig(97, 32, 3, 4, n_kv_heads=2, max_context=64, **options)).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.compiler
+def test_the_compiled_step_writes_the_same_tokens(monkeypatch):
+    """Once compiled, one program serves every block and every length."""
+    model, ids = small(), torch.arange(5)[None]
+    quick = compile_decoding(small())
+    assert torch.equal(generate(quick, ids, 9), generate(model, ids, 9))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert torch.equal(generate(quick, ids[:, :2], 40), generate(model, ids[:, :2], 40))
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The step as it is, not compiled; the list grows by one for each block that it is called for."""
+    called = []
+
+    def noted(block):
+        return lambda *given: called.append(len(given[3])) or block(*given)
+
+    monkeypatch.setattr(trainer, "cannot_compile", lambda device: None)
+    monkeypatch.setattr(torch, "compile", noted)
+    return called
+
+
+@pytest.mark.parametrize("options", [{}, {"positions": "learned"}, {"positions": "alibi"}, {"window": 6}], ids=str)
+def test_the_step_of_one_token_is_the_decoder_s_own(steps, options):
+    model, ids = small(**options), torch.arange(5)[None]
+    quick = compile_decoding(small(**options))
+    assert torch.equal(generate(quick, ids, 9), generate(model, ids, 9))
+    # Nine tokens are eight steps after the prompt; the last fills the cache and goes the plain way.
+    assert len(steps) == 7 * 3
+
+
+def test_padding_goes_the_plain_way(steps):
+    model, ids, padding = small(), torch.arange(10).view(2, 5), torch.tensor([0, 2])
+    quick = compile_decoding(small())
+    assert torch.equal(generate(quick, ids, 6, padding=padding), generate(model, ids, 6, padding=padding))
+    assert not steps
+
+
+def test_without_a_compiler_it_is_refused(monkeypatch):
+    monkeypatch.setattr(trainer, "cannot_compile", lambda device: "torch.compile needs a C++ compiler")
+    with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler"):
+        compiled.compile_decoding(small())
