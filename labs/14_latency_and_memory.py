@@ -162,7 +162,7 @@ assert torch.allclose((kept := torch.minimum(p, q)) + (1 - kept.sum()) * accept(
 # the median of its repeats. On one thread the clock is processor time.
 
 # %%
-peaks = measure_peaks(lab.device, (torch.float32,), (512,), lab.arrays)
+peaks = measure_peaks(lab.device, (torch.float32,), array_bytes=lab.arrays)
 (vocab, d, n, h), limit = lab.base, max(*lab.prompts, *lab.contexts)
 base = slmkit.ModelConfig(vocab, d, n, h, max_context=limit + 16)
 model = slmkit.Decoder(base).to(lab.device)
@@ -233,7 +233,7 @@ plt.show()
 
 # %%
 known = published | {name: one_size[name] for name in ("deep", "wide")}
-ceilings = measure_peaks("cpu", (torch.float32,), (512,), lab.arrays)
+ceilings = measure_peaks("cpu", (torch.float32,), array_bytes=lab.arrays)
 known_s, unknown_s = ({name: timing.median for name, timing in measure_decoding(configs, 75, 8, lab.repeats).items()}
                       for configs in (known, unknown))
 fitted = fit_decode_model(known, known_s, ceilings, 75)

@@ -109,7 +109,7 @@ def test_a_breakdown_that_was_broken_into_is_tried_again_but_not_for_ever(monkey
 
 def test_the_share_of_products_weighs_the_phases_by_their_time():
     prefill = Breakdown("prefill", 4.0, 4.0, {"ffn": 4.0}, {"linear": 3.0, "mul": 1.0})
-    decode = Breakdown("decode", 1.0, 1.0, {"ffn": 1.0}, {"linear": 0.25, "mul": 0.75})
+    decode = Breakdown("decode", 2.0, 2.0, {"ffn": 2.0}, {"linear": 0.5, "mul": 1.5})
     found = {("prefill", "a"): [prefill, decode], ("decode", "a"): [decode, decode]}
     assert products_share(found, "a", 0) == pytest.approx([0.75, 0.25])
-    assert products_share(found, "a", 4) == pytest.approx([0.5, 0.25])
+    assert products_share(found, "a", 4) == pytest.approx([5 / 12, 0.25])
