@@ -67,5 +67,5 @@ def gains(found: Mapping[int, Mapping[str, Sequence[float]]]) -> "Figure":
     axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
     axes.set(xticks=range(len(found)), xticklabels=list(found), ylim=(0, None))
     axes.set(xlabel="drafted tokens a pass", ylabel="times as fast as the target alone")
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     return figure
