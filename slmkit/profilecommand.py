@@ -15,7 +15,7 @@ from slmkit.config import ModelConfig
 from slmkit.course import machine
 from slmkit.interop import from_gguf, gguf_kind, to_gguf
 from slmkit.model.counting import kv_cache_bytes, weight_bytes
-from slmkit.model.decoder import Decoder, initialize
+from slmkit.model.decoder import Decoder
 from slmkit.paths import build_folder
 from slmkit.profiling import engine as llama
 
@@ -149,13 +149,13 @@ def free_memory(device: torch.device | None = None) -> int:
 
 def built(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> Decoder:
     """A decoder with random weights, made in its dtype on its device at once: no second copy is ever in memory."""
-    with torch.device("meta"):
-        model = Decoder(config)
-    model = model.to(dtype).to_empty(device=device)
-    model.make_tables()
-    torch.manual_seed(0)
-    initialize(model)
-    return model.to(device, dtype)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            return Decoder(config).to(dtype)  # rotary tables are made in fp32
+    finally:
+        torch.set_default_dtype(before)
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------
