@@ -4,7 +4,8 @@ The roofline is a lower bound. What a step really takes is put down to three cau
 
     seconds = slowness · roofline + layer · layers + step
 
-`slowness` is how many times longer the products take than the measured ceilings allow; `layer` and `step` are what
+`slowness` is how many times longer the products take than the measured ceilings allow (below one, if the ceilings were
+taken in a slower spell of a shared machine: then it corrects them); `layer` and `step` are what
 Python and the small operators cost, whatever the widths. On a batch of one, bytes and FLOPs rise together, each weight
 being read once for one multiply-add, so no fit can tell the two apart; the roofline takes the slower of them.
 
