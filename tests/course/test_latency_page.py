@@ -198,7 +198,9 @@ def test_a_smaller_model_that_was_slower():
     assert (small, large) == ("OpenELM-270M", "OpenELM-450M")
     assert all(a < b for a, b in zip(page.cost(small, "prefill")[2:], page.cost(large, "prefill")[2:]))
     assert latency.ratio(small, large) > 1.5
-    assert set(page.inversions("decode")) <= set(page.comparable("decode"))
+    for phase, figure in page.FIGURES.items():
+        assert set(page.inversions(phase)) <= set(page.comparable(phase))
+        assert all(latency.ratio(*pair, figure) > 1 for pair in page.inversions(phase))
     assert not [(a, b) for a, b in page.comparable("decode") if (b, a) in page.comparable("decode")]
 
 
