@@ -1,9 +1,11 @@
 """Memory: the bytes of tensors, the growth of a process, and what a decoder takes, part by part."""
 
+import ctypes
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,6 +46,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._start = torch.cuda.memory_allocated(self.device)
             return self
+        give_back()
         self._process, self._stop, self._mark = psutil.Process(), threading.Event(), peak_memory()
         self._start = self.peak = self._process.memory_info().rss
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -63,6 +66,13 @@ class PeakMemory:
             mark = peak_memory()
             self.peak = max(self.peak, self._process.memory_info().rss, mark if mark > self._mark else 0)
         self.grown = self.peak - self._start
+
+
+def give_back():
+    """Has the C library hand freed memory to the system where it can; else it stays resident, and what reuses it does
+    not count as growth."""
+    with suppress(AttributeError, OSError, TypeError):  # only glibc has the function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory() -> int:

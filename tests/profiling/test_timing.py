@@ -1,5 +1,6 @@
 """The instruments themselves: a stopwatch against a known sleep and known work, a meter against known bytes."""
 
+import platform
 import time
 
 import numpy as np
@@ -152,6 +153,17 @@ def test_the_memory_meter_sees_an_array_that_comes_and_goes(megabytes):
         del array
     assert megabytes * 0.9e6 < memory.grown < megabytes * 1.3e6
     assert memory.grown < memory.peak <= peak_memory() * 1.01
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries cannot be asked to give memory back")
+def test_memory_that_was_freed_before_counts_when_it_is_used_again():
+    before = [np.ones(1000) for _ in range(8000)]  # 64 MB in small pieces
+    kept = before[-1]  # at the end of the heap, so that what lies below it stays with the process
+    del before
+    with PeakMemory() as memory:
+        again = [np.ones(1000) for _ in range(8000)]
+    assert memory.grown > 50e6
+    del again, kept
 
 
 def test_tensor_bytes_counts_shared_storage_once():
