@@ -170,13 +170,15 @@ def build_parser() -> Parser:
                       'slmkit generate --model SmolLM2-135M-Instruct --chat --prompt "What is a star?"'))  # fmt: skip
     _profile(command("profile", "measures the latency and memory of a model on this machine, like a row of the survey",
                      "slmkit profile SmolLM2-135M --threads 1 --json mine.json"))  # fmt: skip
-    bench = command("bench", "speed beside the peers: training, decoding, cleaning data, evaluation",
+    bench = command("bench", "speed beside the peers: training, decoding, cleaning data, evaluation, runtime",
                     "slmkit bench --threads 1 --quick")  # fmt: skip
     bench.add_argument("--threads", type=thread_counts, default=[1, 2], help="such as 1 or 1,2 (the default)")
     bench.add_argument("--quick", action="store_true", help="fewer repeats, a smaller model, a tenth of the documents")
-    bench.add_argument("--only", choices=["models", "data", "evaluation"], help="one part of it (default all)")
+    bench.add_argument(
+        "--only", choices=["models", "data", "evaluation", "runtime"], help="one part of it (default all)"
+    )
     bench.add_argument("--json", metavar="FILE", type=new_file, help="record (default build/records/bench.json, "
-                       "bench-data.json, bench-evaluation.json)")  # fmt: skip
+                       "bench-data.json, bench-evaluation.json, bench-runtime.json)")  # fmt: skip
     return parser
 
 

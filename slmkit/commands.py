@@ -120,7 +120,7 @@ def clean(options):
 
 def bench(options) -> int:
     from slmkit.course import machine
-    from slmkit.profiling import bench, bench_data, bench_evaluation
+    from slmkit.profiling import bench, bench_data, bench_evaluation, bench_runtime
 
     facts = {"date": machine.today(), "machine": machine.describe(), "versions": machine.versions()}
     print(f"{machine.in_words(facts['machine'])}; {', '.join(map(' '.join, facts['versions'].items()))}")
@@ -137,6 +137,9 @@ def bench(options) -> int:
     if options.only in (None, "evaluation"):
         bench_evaluation.run(options.threads, quick=options.quick, path=place("evaluation"),
                              facts=with_versions(facts, "lm_eval"))  # fmt: skip
+    if options.only in (None, "runtime"):
+        bench_runtime.run(options.threads, quick=options.quick, path=place("runtime"),
+                          facts=with_versions(facts, "transformers"))  # fmt: skip
     return 0
 
 

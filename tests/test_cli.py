@@ -109,10 +109,14 @@ def test_the_example_in_the_help_runs(command, run, monkeypatch):
 
         monkeypatch.setattr(build, "main", lambda given: asked.update(given=given) or 0)
     elif command == "bench":
-        from slmkit.profiling import bench, bench_data
+        from slmkit.profiling import bench, bench_data, bench_evaluation, bench_runtime
 
         monkeypatch.setattr(bench, "run", lambda threads, **options: asked.update(options, threads=threads) or 0)
         monkeypatch.setattr(bench_data, "run", lambda workers, **options: asked.update(workers=workers) or 0)
+        for part in (bench_evaluation, bench_runtime):
+            monkeypatch.setattr(
+                part, "run", lambda threads, **options: asked.setdefault("files", []).append(options["path"].name)
+            )
     elif command == "clean":
         monkeypatch.setattr(pipeline, "clean", lambda *given, **options: asked.update(options, given=given) or REPORT)
     monkeypatch.setenv("SLMKIT_BUILD", "build")
@@ -126,6 +130,7 @@ def test_the_example_in_the_help_runs(command, run, monkeypatch):
         assert asked["workers"] == 2
     if command == "bench":
         assert (asked["threads"], asked["quick"], asked["workers"]) == ([1], True, 1)
+        assert asked["files"] == ["bench-evaluation.json", "bench-runtime.json"]
 
 
 REPORT = {"documents": {"read": 3, "out": 2}, "bytes": {"read": 9, "out": 6}, "left_out": [], "steps": []}

@@ -1,0 +1,110 @@
+"""The benchmark of decoding: peers read and write the same tokens, shares stay below one, a difference stops it."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from slmkit import Decoder, ModelConfig, pretrained
+from slmkit.data import corpora
+from slmkit.data.tokenizer import Tokenizer
+from slmkit.profiling import AbovePeakError, Timing, bench_runtime, compiled
+from slmkit.profiling.bench_runtime import Effort, agreement, share
+
+EFFORT = Effort(rounds=2, new_tokens=4, prompt=12, rows=2, calibration=1, width=24)
+TEXTS = tuple(f"{word} is the state of the union, and so it was before; " * 9 for word in ("strong", "weak", "sound"))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A small model and made-up speeches; nothing is compiled, and the memory is as fast as can be."""
+    tokenizer = Tokenizer.train(TEXTS, 280)
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(tokenizer.vocab_size, 32, 2, 2, n_kv_heads=1, d_ff=64, norm="rmsnorm", ffn="gated",
+                                activation="silu", positions="rope", max_context=64)).bfloat16()  # fmt: skip
+    monkeypatch.setattr(pretrained, "load", lambda: (model, tokenizer))
+    monkeypatch.setattr(corpora, "load", lambda name: SimpleNamespace(train=TEXTS, held_out=TEXTS))
+    monkeypatch.setattr(bench_runtime, "read_bandwidth", lambda *_, **__: 1e15)
+    monkeypatch.setattr(compiled, "compile_decoding", lambda model: model)
+    return model
+
+
+def without_engine(monkeypatch):
+    monkeypatch.setattr(bench_runtime, "find_spec", lambda name: None)
+
+
+def test_the_record_holds_a_row_a_pair_with_what_was_checked(small, tmp_path, monkeypatch, capsys):
+    without_engine(monkeypatch)
+    path = tmp_path / "made" / "runtime.json"
+    assert bench_runtime.run([1], path=path, facts={"date": "today"}, effort=EFFORT) == 0
+    record = json.loads(path.read_text())
+    assert (record["date"], record["bandwidth"]) == ("today", {"1": 1e15})
+    assert 0.5 < record["same_token"] <= 1
+    rows = {row["what"]: row for row in record["rows"]}
+    pairs = [pair for pair in bench_runtime.PAIRS if "llama" not in pair[1]]
+    assert [f"decoding: {mine} | {other}" for mine, other, _ in pairs] == [what for what in rows if "deco" in what]
+    assert {what for what in rows if "pre" in what} == {
+        f"prefill: slmkit {mine} | {other}"
+        for mine, other in (("fp32", "transformers fp32"), ("bf16", "transformers bf16"), ("int8", "slmkit bf16"))
+    }
+    row = rows["decoding: slmkit fp32 | transformers fp32"]
+    assert (row["unit"], row["threads"], len(row["repeats"]["ours"])) == ("tokens/s", 1, 2)
+    assert row["ours"] == pytest.approx(4 / (sum(row["repeats"]["ours"]) / 2))
+    assert row["notes"]["transformers fp32"] in ("dynamic", "static")
+    assert "wanted: 50%" in row["notes"]["share of the memory's bandwidth"]
+    assert "llama.cpp is not installed" in capsys.readouterr().out
+
+
+def test_without_a_compiler_its_rows_are_left_out(small, tmp_path, monkeypatch, capsys):
+    without_engine(monkeypatch)
+
+    def refuse(model):
+        raise RuntimeError("there is none")
+
+    monkeypatch.setattr(compiled, "compile_decoding", refuse)
+    bench_runtime.run([1], path=tmp_path / "runtime.json", effort=EFFORT)
+    rows = json.loads((tmp_path / "runtime.json").read_text())["rows"]
+    assert not [row for row in rows if "compiled" in row["what"]]
+    assert "left out (there is none)" in capsys.readouterr().out
+
+
+def test_other_tokens_stop_it(small, tmp_path, monkeypatch):
+    without_engine(monkeypatch)
+    made = bench_runtime.generate
+    monkeypatch.setattr(bench_runtime, "generate", lambda *given: (made(*given) + 1) % 200)
+    with pytest.raises(RuntimeError, match="slmkit fp32, transformers fp32"):
+        bench_runtime.run([1], path=tmp_path / "runtime.json", effort=EFFORT)
+    assert not (tmp_path / "runtime.json").exists()
+
+
+@pytest.mark.engine
+def test_the_engine_takes_turns_too(small, tmp_path):
+    bench_runtime.run([1], path=tmp_path / "runtime.json", effort=EFFORT)
+    whats = [row["what"] for row in json.loads((tmp_path / "runtime.json").read_text())["rows"]]
+    for name in ("bf16 | llama.cpp F16", "int8 | llama.cpp Q8_0"):
+        assert {f"decoding: slmkit {name}", f"prefill: slmkit {name}"} <= set(whats)
+
+
+def test_agreement_counts_likeliest_tokens(small):
+    ids = torch.arange(48).view(2, 24)
+    assert agreement(small, small.float(), ids) == 1
+
+    class Other:
+        """The same but for the first six of each row."""
+
+        def __call__(self, row):
+            logits = small(row).clone()
+            logits[:, :6] *= -1
+            return logits
+
+    assert agreement(small, Other(), ids) == pytest.approx(0.75)
+
+
+def test_a_share_above_one_is_measured_again_and_then_refused(monkeypatch):
+    token = Timing((0.01,) * 3, (0.01,) * 3)
+    assert share("one", token, 5e7, 1e10) == pytest.approx(0.5)
+    monkeypatch.setattr(bench_runtime, "bandwidth", lambda: 1e10)
+    assert share("one", token, 1e8, 5e9) == 1
+    with pytest.raises(AbovePeakError, match="one in bytes"):
+        share("one", token, 2e8, 5e9)
