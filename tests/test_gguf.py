@@ -131,14 +131,17 @@ def test_the_tokenizer_comes_along(tmp_path, vocab_size, more):
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path):
-    from tokenizers import normalizers
+    from tokenizers import normalizers, pre_tokenizers
 
     tokenizer = Tokenizer.train([TEXT], 280)
     with pytest.raises(ValueError, match="the tokenizer has 280 tokens and the model's vocab_size is 279"):
         to_gguf(model_for(tokenizer, -1), tmp_path / "model.gguf", tokenizer)
-    tokenizer.backend.normalizer = normalizers.Lowercase()
-    with pytest.raises(ValueError, match="not byte-level BPE that splits as GPT-2's or SmolLM's"):
-        to_gguf(model_for(tokenizer), tmp_path / "model.gguf", tokenizer)
+    usual, other = tokenizer.backend.normalizer, [pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(False)]
+    for normalizer, splitting in (normalizers.Lowercase(), None), (usual, pre_tokenizers.Sequence(other)):
+        tokenizer.backend.normalizer = normalizer
+        tokenizer.backend.pre_tokenizer = splitting or tokenizer.backend.pre_tokenizer
+        with pytest.raises(ValueError, match="not byte-level BPE that splits as GPT-2's or SmolLM's"):
+            to_gguf(model_for(tokenizer), tmp_path / "model.gguf", tokenizer)
     assert not list(tmp_path.iterdir())
 
 

@@ -998,11 +998,6 @@ PROFILING = [
         "profiling/int8.py",
         "profiling/test_int8.py",
         ("many rows forget the scale", "y * scale.float()", "y"),
-        (
-            "many rows are as narrow as the weight",
-            "F.linear(rows.float(), weight.float())",
-            "F.linear(rows, rows.new_ones(weight.shape))",
-        ),
         ("the bias is dropped", "(y if bias is None else y + bias)", "y"),
         ("the largest weight is cut", ".amax(1) / 127)", ".amax(1) / 137)"),
         ("errors go to no later column", "weight[:, part.stop :] -= errors", "weight[:, part.stop :] -= 0 * errors"),
@@ -1185,7 +1180,7 @@ INSTRUMENTS = [
         "test_gguf.py",
         ("tokens that fill up are kept", "if kind != UNUSED]", "]"),
         ("marks are text", "CONTROL if added.special else USER", "USER"),
-        ("any splitting is GPT-2's", "if parts[:-1] == [DIGITS]:", "if True:"),
+        ("any splitting is SmolLM's", "if parts[:-1] == [DIGITS]:", "if True:"),
         ("a tokenizer that is too large is cut", "if tokenizer.vocab_size > vocab_size:", "if False:"),
     ),
 ]
