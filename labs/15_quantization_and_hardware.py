@@ -14,6 +14,10 @@
 # in front of you, and what does it cost in quality?
 
 # %%
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read with torch: a thread that waits sleeps, and does not spin
+
 import gguf
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,7 +75,6 @@ weights = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
 yours = b"".join(step.tobytes() + codes.tobytes() for step, codes in map(quantize_block, weights))
 theirs = gguf.quants.quantize(weights, gguf.GGMLQuantizationType.Q8_0)
 assert yours == quantize(weights, "Q8_0").tobytes() == theirs.tobytes()
-print(f"64 blocks: your {len(yours):,} bytes are those of slmkit and of llama.cpp's own package")
 
 # %% [markdown]
 # **Two codes in a byte.** Codes of four bits lie in pairs, but not neighbours. Byte $i$ of a group holds code $i$ in
@@ -107,7 +110,7 @@ for block, theirs in zip(packed, gguf.quants.dequantize(packed, gguf.GGMLQuantiz
     codes = nibbles(block[None, 16:], 32).reshape(8, 32).astype(np.float32)
     read = codes * (d * scales)[:, None] - (dmin * offsets)[:, None]
     assert read.tobytes() == theirs.tobytes()
-print(f"{len(packed)} super-blocks of Q4_K read by hand, to the last bit as in llama.cpp's own package")
+print(f"{len(weights)} blocks of Q8_0 written and {len(packed)} of Q4_K read, each bit as in llama.cpp's own package")
 
 # %% [markdown]
 # **What a file takes.** A block never crosses the end of a row. Where it does not divide the row, llama.cpp stores the
@@ -174,8 +177,7 @@ for name, shape in lab.shapes.items():
     written(name, slmkit.Decoder(shape), lab.forms)
     runs[name] = forms.in_turn(files[name], lab.prompts, lab.new, lab.seeds)
 
-def spent(name, phase, form, n=LONG, threads=1, clock="seconds"):
-    """Seconds of each round"""
+def spent(name, phase, form, n=LONG, threads=1, clock="seconds"):  # of each round
     return np.array([getattr(getattr(one, PHASES[phase]), clock)[0] for one in runs[name][form, threads, n]])
 
 def times(name, phase, form, n=LONG):
@@ -233,8 +235,7 @@ for form, path in {} if no_counters else files["wide"].items():
         engine.latency(LONG, LONG, repeats=1, warmup=0)
     finding(f"15-energy-{form}", f"joules of the processor, {LONG} tokens read and {LONG} written", joules=used.joules)
 
-def advantage(model, slow, quick):
-    """Speed-up between devices in prefill over that in decode, a number a seed"""
+def advantage(model, slow, quick):  # the speed-up in prefill over that in decode, a number a seed
     a, b = ([measure_latency(model.to(device), LONG, seed=seed) for seed in lab.seeds] for device in (slow, quick))
     return [(x.ttft.median / y.ttft.median) / (x.tpot.median / y.tpot.median) for x, y in zip(a, b)]
 
@@ -295,5 +296,5 @@ print("your guesses:", guess)
 
 # %% [markdown]
 # ## Verdict
-# Claims 84 to 86 are judged on this processor and one thread. Which ceiling a form meets is the machine's affair.
-# **To take further.** Run it on another machine. **Open.** Which weights need their eighth bit, and can training tell?
+# Claims 84 to 86 are judged on this processor and one thread. **To take further.** Run it on another machine. **Open.**
+# Which weights need their eighth bit, and can training tell?
