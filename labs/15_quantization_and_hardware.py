@@ -228,7 +228,7 @@ for form in some:
     rate = throughput(size := sizes["wide"][form], np.median(spent("wide", "decode", form)), peaks.peak_bandwidth(size))
     finding(f"15-threads-{form}", "two threads over one by the clock; bytes that one reads in decode",
             **{phase: (wall[phase, 1] / wall[phase, 2]).tolist() for phase in PHASES},
-            gigabytes_a_second=rate / 1e9, share_of_peak=rate / peaks.peak_bandwidth(size))
+            gigabytes_a_second=rate / 1e9, share_of_memory=rate / peaks.peak_bandwidth())
 print("energy:", no_counters := energy.why_not())
 for form, path in {} if no_counters else files["wide"].items():
     with Engine(path, context=2 * LONG) as engine, energy.Energy() as used:
