@@ -175,6 +175,8 @@ def test_what_the_tables_are_said_to_show():
     assert page.gained("decode", "flops", "bytes").high < 0
     low, high = page.gained("prefill", "flops", "bytes")[1:]
     assert low < 0 < high
+    read, times = [page.cost(name, "decode").bytes / 1e6 for name in page.names()], page.milliseconds("decode")
+    assert page.line()[0].value == pytest.approx(np.var(read) / np.cov(read, times, bias=True)[0, 1]), "MB over ms"
     assert page.line()[0].high < page.DATA_SHEET / 3
     assert page.per_layer().low > 0
 
