@@ -33,8 +33,11 @@ def test_batches_depend_on_seed_and_step_and_are_never_held_out():
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
     assert inputs.shape == (4, 23)
     assert torch.equal(STREAM.batches(4, 23, seed=1)(3, slice(1, 3))[0], inputs[1:3])
-    others = [first(4)[0], STREAM.batches(4, 23, seed=2)(3)[0], STREAM.held_out(4, 23, 1)[0]]
+    others = [first(4)[0], STREAM.batches(4, 23, seed=2)(3)[0]]
     assert not any(torch.equal(inputs, other) for other in others)
+    held = STREAM.held_out(4, 24, seed=1)[0]
+    assert not any(torch.equal(held[:, :-1], first(step)[0]) for step in range(4))
+    assert not torch.equal(held, STREAM.held_out(4, 24, seed=2)[0])
 
 
 def test_pieces_that_cannot_be_drawn():
