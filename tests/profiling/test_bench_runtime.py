@@ -1,6 +1,7 @@
 """The benchmark of decoding: peers read and write the same tokens, shares stay below one, a difference stops it."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from slmkit.data import corpora
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.profiling import AbovePeakError, Timing, bench_runtime, compiled
 from slmkit.profiling.bench_runtime import Effort, agreement, share
+from slmkit.profiling.roofline import weights_read
 
 EFFORT = Effort(rounds=2, new_tokens=4, prompt=12, rows=2, calibration=1, width=24)
 TEXTS = tuple(f"{word} is the state of the union, and so it was before; " * 9 for word in ("strong", "weak", "sound"))
@@ -48,12 +50,28 @@ def test_the_record_holds_a_row_a_pair_with_what_was_checked(small, tmp_path, mo
         f"prefill: slmkit {mine} | {other}"
         for mine, other in (("fp32", "transformers fp32"), ("bf16", "transformers bf16"), ("int8", "slmkit bf16"))
     }
-    row = rows["decoding: slmkit fp32 | transformers fp32"]
-    assert (row["unit"], row["threads"], len(row["repeats"]["ours"])) == ("tokens/s", 1, 2)
-    assert row["ours"] == pytest.approx(4 / (sum(row["repeats"]["ours"]) / 2))
-    assert row["notes"]["transformers fp32"] in ("dynamic", "static")
-    assert "wanted: 50%" in row["notes"]["share of the memory's bandwidth"]
+    assert rows["decoding: slmkit fp32 | transformers fp32"]["notes"]["transformers fp32"] in ("dynamic", "static")
     assert "llama.cpp is not installed" in capsys.readouterr().out
+
+
+def test_a_peer_that_takes_twice_as_long_is_half_as_fast(small, tmp_path, monkeypatch):
+    """Made-up times: a turn takes transformers two seconds and others one, so 4 tokens come at 2 and at 4 a second."""
+    without_engine(monkeypatch)
+
+    def made_up(works, *, repeats, clock="cpu"):
+        times = {name: (2.0 if "transformers" in name else 1.0,) * repeats for name in works}
+        return {name: Timing(seconds, seconds, clock) for name, seconds in times.items() if works[name]() is not None}
+
+    monkeypatch.setattr(bench_runtime, "measure_in_turn", made_up)
+    monkeypatch.setattr(bench_runtime, "read_bandwidth", lambda *_, **__: 1e6)
+    bench_runtime.run([1], path=tmp_path / "runtime.json", effort=EFFORT)
+    rows = {row["what"]: row for row in json.loads((tmp_path / "runtime.json").read_text())["rows"]}
+    row = rows["decoding: slmkit fp32 | transformers fp32"]
+    assert (row["ours"], row["theirs"], row["ratio"], row["unit"], row["threads"]) == (4, 2, 2, "tokens/s", 1)
+    peer, ours = map(int, re.findall(r"(\d+)%", row["notes"]["share of the memory's bandwidth"])[:2])
+    assert peer == pytest.approx(100 * weights_read(small.config, torch.float32) * 2 / 1e6, abs=1)
+    assert ours == pytest.approx(2 * peer, abs=2)  # and the cache of two tokens
+    assert rows["prefill: slmkit bf16 | transformers bf16"]["ours"] == EFFORT.prompt
 
 
 def test_without_a_compiler_its_rows_are_left_out(small, tmp_path, monkeypatch, capsys):
