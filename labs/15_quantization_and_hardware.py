@@ -177,10 +177,10 @@ for name, shape in lab.shapes.items():
     written(name, slmkit.Decoder(shape), lab.forms)
     runs[name] = forms.in_turn(files[name], lab.prompts, lab.new, lab.seeds)
 
-def spent(name, phase, form, n=LONG, threads=1, clock="seconds"):  # of each round
+def spent(name, phase, form, n=50, threads=1, clock="seconds"):  # of each round
     return np.array([getattr(getattr(one, PHASES[phase]), clock)[0] for one in runs[name][form, threads, n]])
 
-def times(name, phase, form, n=LONG):
+def times(name, phase, form, n=50):
     return spent(name, phase, "F16", n) / spent(name, phase, form, n)
 
 peaks = measure_peaks(dtypes=(torch.float32,), sides=(512,), array_bytes=(2**22, lab.array))
