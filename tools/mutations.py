@@ -985,6 +985,16 @@ PROFILING = [
         ),
     ),
     *_in(
+        "course/exercises/lab_14.py",
+        " ".join(
+            f"labs/test_exercises.py::test_a_wrong_answer_is_told_its_mistake[14/{answer}]"
+            for answer in ("steady-13", "speed_up-14", "accept-1")
+        ),
+        ("a wide spread may be reported", "            if refused:", "            if False:"),
+        ("not a number is a number of tokens", "if math.isnan(sure[0]):", "if False:"),
+        ("which tokens are kept is not looked at", "if bool(kept) != right:", "if False:"),
+    ),
+    *_in(
         "course/exercises/lab_15.py",
         " ".join(
             f"labs/test_exercises.py::test_a_wrong_answer_is_told_its_mistake[15/{answer}]"
