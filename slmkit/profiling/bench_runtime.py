@@ -57,7 +57,7 @@ class Effort:
 
     rounds: int = 5
     new_tokens: int = 24
-    prompt: int = 128
+    prompt: int = 64
     rows: int = 8  # of held-out text, for the likeliest tokens
     calibration: int = 3  # rows of training text that the 8-bit weights are rounded by
     width: int = 256  # tokens of each row
@@ -220,6 +220,7 @@ def compiled(name: str, model: Decoder, ids: Tensor, effort: Effort, size: float
 def measured(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path], threads: int, effort: Effort,
              peaks: dict) -> Iterator[Row]:  # fmt: skip
     """The rows of one number of threads. Adds to `peaks` the bandwidth that was measured."""
+    torch.compiler.reset()  # keeps few programs of one function, and those of other threads would count
     with ExitStack() as stack:
         everyone, said = team(model, narrow, ids, files, threads, effort, stack)
         peak = bandwidth()

@@ -28,8 +28,8 @@ class Layer:
 def compile_decoding(model: Decoder) -> Decoder:
     """`model` itself, with steps of one token, for rows without padding, compiled; prompts are read as before.
 
-    The first step takes the seconds of compiling. What is compiled holds for the number of threads it was compiled
-    with; with another, call this again. Raises RuntimeError where there is no C++ compiler.
+    The first step takes the seconds of compiling, and so does the first with another number of threads. Raises
+    RuntimeError where there is no C++ compiler.
     """
     from slmkit.training.trainer import cannot_compile
 
