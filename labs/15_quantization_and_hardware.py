@@ -42,8 +42,8 @@ lab = start("15", profiles={
     "cpu": {"shapes": {"wide": wide}, "forms": real, "prompts": (8, 22, 50), "new": 8, "array": 2**28,
             "corpus": "speeches", "vocab": 1024, "steps": 80, "real": real, "windows": 12, "seeds": (0, 1, 2, 3, 4)},
     "full": {"shapes": {"wide": wide, "qwen": slmkit.survey.config("Qwen1.5-0.5B")}, "forms": (*real, "Q4_0"),
-             "prompts": (8, 22, 36, 50, 128), "new": 8, "array": 2**28, "corpus": "speeches", "vocab": 1024, "steps": 400,
-             "real": (*real, "Q4_0"), "windows": 40, "seeds": (0, 1, 2, 3, 4)},
+             "prompts": (8, 22, 36, 50, 128), "new": 8, "array": 2**28, "corpus": "speeches", "vocab": 1024,
+             "steps": 400, "real": (*real, "Q4_0"), "windows": 40, "seeds": (0, 1, 2, 3, 4)},
 })
 SHORT, LONG, FOUR, CONTEXT = 8, 50, "Q4_K_M", 64  # the survey's shortest and longest prompts, and its best form
 
