@@ -37,9 +37,9 @@ lab = start("13", profiles={
               "lengths": {100: 1}, "depths": (0, 0.5), "long": ((96, None),), "seeds": (0, 1)},
     "cpu": {"widths": (64, 32), "steps": 480, "every": 20, "rows": 64, "tasks": cases, "items": 10, "shots": (0, 1, 5),
             "lengths": {256: 1}, "depths": deep, "long": ((384, None),), "seeds": (0, 1, 2)},
-    "full": {"widths": (64, 32), "steps": 700, "every": 10, "rows": 256, "items": 25, "shots": (0, 1, 2, 5, 10),
+    "full": {"widths": (64, 32), "steps": 600, "every": 10, "rows": 128, "items": 12, "shots": (0, 1, 2, 5),
              "tasks": (*cases, "one_digit_addition", "odd_addition", "social_iqa", "step_inference"), "depths": deep,
-             "lengths": {512: 2, 1024: 1, 2048: 1}, "long": ((8192, None), (9216, None), (9216, "ntk")),
+             "lengths": {512: 2, 1024: 1}, "long": ((8192, None), (9216, None), (9216, "ntk")),
              "seeds": tuple(range(5))},
 })
 VOCAB, CONTEXT, PIECES = 64, 56, (12, 24)
