@@ -209,7 +209,7 @@ ablation = [induction.silence(model, *held, seed=seed) for seed, (model, held, _
 finding("13-heads", "tiny models", **{name: list(values) for name, values in zip(ablation[0]._fields, zip(*ablation))})
 model, tokenizer = slmkit.pretrained.load()
 held = induction.Repeats(model.config.vocab_size, *PIECES).held_out(lab.rows // 16 + 1, CONTEXT + 1)
-finding("13-heads-smollm2", "SmolLM2 on random tokens", **induction.silence(model, *held)._asdict())
+finding("13-heads-smollm2", "SmolLM2 on random tokens", **induction.silence(model.float(), *held)._asdict())
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Left: accuracy on known tokens in percent against training steps, a line for each seed, solid for the wide models and dashed for the narrow ones, beside the line of chance. Right: a bar for each arm of the ablation with a dot for each seed: all heads, without the induction heads, without the previous-token heads, without as many others."}}
 figure, (left, right) = plt.subplots(1, 2, width_ratios=(1.4, 1))

@@ -27,7 +27,7 @@ from slmkit.data.prepared import prepare
 from slmkit.profiling import decode_cost, measure_peaks, prefill_cost, shapes
 from slmkit.profiling.decode_model import fit_decode_model, measure_decoding
 from slmkit.profiling.memory import measure_memory, memory_by_part
-from slmkit.profiling.speculation import measure_speculation
+from slmkit.profiling.speculative import measure_speculation
 from slmkit.training.sweep import with_parameters
 
 # fmt: off

@@ -59,11 +59,10 @@ class Effort:
     new_tokens: int = 24
     prompt: int = 64
     rows: int = 8  # of held-out text, for the likeliest tokens
-    calibration: int = 3  # rows of training text that the 8-bit weights are rounded by
     width: int = 256  # tokens of each row
 
 
-QUICK = Effort(rounds=3, new_tokens=8, prompt=32, rows=1, calibration=1)
+QUICK = Effort(rounds=3, new_tokens=8, prompt=32, rows=1)
 
 
 class Contestant(NamedTuple):
@@ -83,9 +82,9 @@ def run(threads: Sequence[int], *, quick: bool = False, path: Path, facts: dict 
     model, tokenizer = pretrained.load()
     for name, value in (said := settings(effort)).items():
         print(f"{name}: {value}")
-    text = beginnings(tokenizer, "held_out", effort.rows, effort.width)
+    text = beginnings(tokenizer, effort.rows, effort.width)
     with use_threads(max(threads)):
-        narrow = int8_model(model, beginnings(tokenizer, "train", effort.calibration, effort.width))
+        narrow = int8_model(model)
         same = agreement(model, narrow, text)
     print(
         f"int8: the likeliest token of fp32 at {same:.1%} of {text.numel():,} held-out positions (wanted: {SAME:.0%})"
@@ -107,16 +106,15 @@ def settings(effort: Effort) -> dict[str, str]:
         "decoding": f"greedy, {effort.new_tokens} tokens after the first one of a speech: no prompt in the time",
         "prefill": f"{effort.prompt} tokens of the speech read, and the next token chosen",
         "transformers": "LlamaForCausalLM.generate, eager, with the cache (dynamic, static) that is faster in a trial",
-        "int8": f"weights of the blocks, rounded by {effort.calibration * effort.width} tokens of training text; "
-        "the head in float16, fp32 between products",
+        "int8": "weights of the blocks, a scale a row; the head in float16, fp32 between products",
         "llama.cpp": "the same weights by to_gguf and its own quantizer",
         "measuring": f"{effort.rounds} rounds in turn, medians; one round of warm-up apart",
     }
 
 
-def beginnings(tokenizer: Tokenizer, part: str, rows: int, width: int) -> Tensor:
-    """Rows of a part of the speeches, each the beginning of one: ids [rows, width]."""
-    encoded = (tokenizer.encode(text[: 20 * width]) for text in getattr(corpora.load("speeches"), part))
+def beginnings(tokenizer: Tokenizer, rows: int, width: int) -> Tensor:
+    """Rows of held-out speeches, each the beginning of one: ids [rows, width]."""
+    encoded = (tokenizer.encode(text[: 20 * width]) for text in corpora.load("speeches").held_out)
     return torch.tensor(list(islice((ids[:width] for ids in encoded if len(ids) >= width), rows)))
 
 

@@ -6,16 +6,13 @@ left. Here they stay one byte each, so that a step of decoding reads less than i
 
 import copy
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slmkit.model.decoder import Decoder
-from slmkit.profiling.calibrated import Inputs, calibrate, inverse_factor
 
 FEW = 4  # rows up to which the narrow kernels are the faster way
-BLOCK = 64  # columns whose errors are passed on together
 
 
 class Narrow(nn.Module):
@@ -45,48 +42,31 @@ class Narrow(nn.Module):
         return (y if bias is None else y + bias).view(*x.shape[:-1], -1)
 
 
-def rounded(weight: Tensor, inputs: Inputs | None = None) -> tuple[Tensor, Tensor]:
-    """weight [outputs, inputs] -> codes of its shape, int8, and scale [outputs], the largest weight of a row at 127.
+def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """weight [outputs, inputs] -> the nearest codes, int8, and scale [outputs]: the largest weight of a row at 127.
 
-    Without `inputs`, each weight goes to the nearest code. With those of the layer, columns go in turn and later ones
-    make good the errors of earlier ones, as in `calibrated.gptq`, where it is explained.
+    Rounding by text, as in `calibrated.gptq`, gained nothing here (book/records/LOG.md, 2026-11-29).
     """
-    weight = weight.detach().float().clone()
+    weight = weight.detach().float()
     if not weight.isfinite().all():
         raise ValueError("a weight is not finite; only finite numbers can be quantized")
     scale = (weight.abs().amax(1) / 127).clamp(min=1e-30).bfloat16()
-    step = scale.float()
-    if inputs is None:
-        return (weight / step[:, None]).round().clamp(-127, 127).to(torch.int8), scale
-    upper = torch.from_numpy(np.ascontiguousarray(inverse_factor(inputs, weight.shape[1], damping=0.01))).float()
-    codes = torch.empty(weight.shape, dtype=torch.int8)
-    for start in range(0, weight.shape[1], BLOCK):
-        part = slice(start, min(start + BLOCK, weight.shape[1]))
-        errors = torch.zeros(len(weight), part.stop - start)
-        for j in range(start, part.stop):
-            code = (weight[:, j] / step).round().clamp(-127, 127)
-            errors[:, j - start] = error = (weight[:, j] - code * step) / upper[j, j]
-            codes[:, j] = code.to(torch.int8)
-            weight[:, j + 1 : part.stop] -= torch.outer(error, upper[j, j + 1 : part.stop])
-        weight[:, part.stop :] -= errors @ upper[part, part.stop :]
-    return codes, scale
+    return (weight / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8), scale
 
 
 @torch.inference_mode()
-def int8_model(model: Decoder, ids: Tensor | None = None) -> Decoder:
+def int8_model(model: Decoder) -> Decoder:
     """A copy of `model` with the linear layers of its blocks in 8 bits and the head in 16, to run on a processor.
 
-    `ids` [batch, time] is text to round by, see `rounded`. Between the products the copy computes in fp32. It can be
-    neither trained nor saved. Raises ValueError on another device and for weights that are not finite.
+    Between the products the copy computes in fp32. It can be neither trained nor saved. Raises ValueError on another
+    device and for weights that are not finite.
     """
     if (device := model.embedding.weight.device).type != "cpu":
         raise ValueError(f"the model is on {device}; PyTorch's 8-bit product is for a processor, use model.cpu()")
     quick = copy.deepcopy(model).float().eval().requires_grad_(False)
-    inputs = {} if ids is None else calibrate(quick, ids)
     for name, module in list(quick.blocks.named_modules()):
         if isinstance(module, nn.Linear):
-            codes, scale = rounded(module.weight, inputs.get(f"blocks.{name}"))
-            quick.blocks.set_submodule(name, Narrow(codes, scale, module.bias))
+            quick.blocks.set_submodule(name, Narrow(*rounded(module.weight), module.bias))
     head = quick.embedding if quick.head is None else quick.head
     # Logits in bfloat16 come in steps of an eighth from 16 on, and tie; float16 holds three bits more.
     quick.head = Narrow(head.weight.half(), bias=getattr(head, "bias", None))

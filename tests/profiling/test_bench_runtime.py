@@ -14,7 +14,7 @@ from slmkit.profiling import AbovePeakError, Timing, bench_runtime, compiled
 from slmkit.profiling.bench_runtime import Effort, agreement, share
 from slmkit.profiling.roofline import weights_read
 
-EFFORT = Effort(rounds=2, new_tokens=4, prompt=12, rows=2, calibration=1, width=24)
+EFFORT = Effort(rounds=2, new_tokens=4, prompt=12, rows=2, width=24)
 TEXTS = tuple(f"{word} is the state of the union, and so it was before; " * 9 for word in ("strong", "weak", "sound"))
 
 

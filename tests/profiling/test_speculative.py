@@ -10,8 +10,8 @@ import torch
 from scipy.stats import chisquare
 
 from slmkit import Decoder, ModelConfig, generate
-from slmkit.model import speculative
-from slmkit.model.speculative import distribution, expected_speedup, expected_tokens, speculate, verify
+from slmkit.profiling import speculative
+from slmkit.profiling.speculative import distribution, expected_speedup, expected_tokens, speculate, verify
 
 CONFIG = ModelConfig(vocab_size=40, d_model=24, n_layers=2, n_heads=4, max_context=64, tied_embeddings=False)
 SMALL = replace(CONFIG, d_model=16, n_layers=1)

@@ -4,8 +4,8 @@ import torch
 
 from slmkit.config import ModelConfig
 from slmkit.model.decoder import Decoder
-from slmkit.profiling import speculation
-from slmkit.profiling.speculation import _pass, measure_speculation
+from slmkit.profiling import speculative
+from slmkit.profiling.speculative import _pass, measure_speculation
 from slmkit.profiling.timing import Timing
 
 TINY = ModelConfig(vocab_size=32, d_model=16, n_layers=2, n_heads=2, max_context=32)
@@ -33,8 +33,8 @@ def test_another_draft_is_refused_now_and_then_and_the_greedy_text_stays():
 
 def test_the_check_reads_the_drafted_tokens_and_one_more(monkeypatch):
     asked = []
-    monkeypatch.setattr(speculation, "_pass", lambda model, context, tokens: asked.append((context, tokens)) or int)
-    monkeypatch.setattr(speculation, "measure_in_turn", lambda works, **_: dict.fromkeys(works, Timing((1.0,), (1.0,))))
+    monkeypatch.setattr(speculative, "_pass", lambda model, context, tokens: asked.append((context, tokens)) or int)
+    monkeypatch.setattr(speculative, "measure_in_turn", lambda works, **_: dict.fromkeys(works, Timing((1.0,), (1.0,))))
     found = measure_speculation(Decoder(TINY), Decoder(TINY), [torch.tensor([[1, 2, 3]])], k=4, new_tokens=6)
     assert asked == [(9, 1), (9, 1), (9, 5)]
     assert (found["cost"], found["verify"], found["gain"]) == ([1.0], [1.0], [1.0])
