@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("lora_recipe", FOLDER / "lora.py")
+    spec = importlib.util.spec_from_file_location("lora_recipe", FOLDER / "adapt.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -190,7 +190,7 @@ def test_the_record_is_the_recipe_s_and_bears_the_page_out(recipe):
     assert setting["tokens"] == recipe.STEPS * recipe.ROWS * recipe.CONTEXT
     assert {name: setting[name] for name in recipe.RATES} == {name: some[0] for name, some in recipe.RATES.items()}
     assert len(kept["lora-plays"]["seeds"]) >= 3
-    assert kept["lora-plays"]["command"] == "python book/training/lora.py"
+    assert kept["lora-plays"]["command"] == "python book/training/adapt.py"
     arms = kept["lora-plays"]["arms"]
     assert arms["LoRA"]["parameters"] == adapter_parameters(zoo.config(lora_page.ADAPTED), recipe.RANK)
     assert abs(arms["LoRA, rate of full"]["difference"]) < abs(arms["LoRA"]["difference"]) / 2, "as the page says"
