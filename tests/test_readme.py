@@ -62,6 +62,8 @@ def test_command_exists(command, subcommands):
             assert (root() / words[words.index("--config") + 1]).exists()
         elif program == "lm_eval" or words[:2] == ["-m", "slmkit.evaluation.harness"]:
             assert {"--model", "--model_args", "--tasks"} <= set(words)  # tests/course/test_harness_page.py runs them
+        elif program == "python":  # a recipe of the book, which its page's test runs
+            assert (root() / words[0]).exists()
         elif program == ".venv/bin/python":
             assert words[:2] == ["-m", "pytest"]
             assert (root() / words[2]).exists()
