@@ -100,6 +100,7 @@ def test_known_verdicts(claims):
 
 def test_a_lab_s_record_fills_its_claim(tmp_path, monkeypatch):
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path))
+    monkeypatch.setattr("slmkit.survey.tables.root", lambda: tmp_path)  # a book without records of its own
     folder = tmp_path / "records" / "cpu"
     folder.mkdir(parents=True)
     (folder / "C84.json").write_text('{"effect": 0.25, "interval": [0.2, 0.3], "verdict": "contradicted"}')
