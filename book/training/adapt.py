@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct learns the spelling of 1623 with LoRA, and by full fine-tuning: python book/training/adapt.py"""
+"""SmolLM2-135M-Instruct learns the spelling of 1623, by LoRA and by full fine-tuning: python book/training/adapt.py"""
 
 import copy
 import time
