@@ -35,7 +35,7 @@ deep, cases = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 1), ("copying", "past_tense", "implic
 lab = start("13", profiles={
     "smoke": {"widths": (16, 8), "steps": 20, "every": 10, "rows": 16, "tasks": cases[2:], "items": 2, "shots": (0, 5),
               "lengths": {100: 1}, "depths": (0, 0.5), "long": ((96, None),), "seeds": (0, 1)},
-    "cpu": {"widths": (64, 32), "steps": 480, "every": 20, "rows": 64, "tasks": cases, "items": 10, "shots": (0, 1, 5),
+    "cpu": {"widths": (64, 32), "steps": 480, "every": 20, "rows": 64, "tasks": cases, "items": 6, "shots": (0, 1, 5),
             "lengths": {256: 1}, "depths": deep, "long": ((384, None),), "seeds": (0, 1, 2)},
     "full": {"widths": (64, 32), "steps": 600, "every": 10, "rows": 128, "items": 12, "shots": (0, 1, 2, 5),
              "tasks": (*cases, "one_digit_addition", "odd_addition", "social_iqa", "step_inference"), "depths": deep,
