@@ -45,7 +45,7 @@ def timeline() -> Figure:
     families: dict[str, list[dict]] = {}
     for row in sorted(statistics.listed("v3"), key=lambda row: row["release"]):
         families.setdefault(statistics.family(row), []).append(row)
-    figure, axis = _axes(4.8, 0.215 * len(families) + 1.2)
+    figure, axis = style.axes(4.8, 0.215 * len(families) + 1.2)
     for y, family in enumerate(families.values()):
         sizes = [_parameters(row) for row in family]
         axis.plot(sizes, [y] * len(sizes), color="#bbbbbb", linewidth=1, zorder=1)
@@ -73,7 +73,7 @@ def release_pace() -> Figure:
     """Models and families released in each half-year, as bars with their counts."""
     models = statistics.release_pace("v3")
     families = statistics.release_pace("v3", families=True)
-    figure, axis = _axes(4.8, 3.0)
+    figure, axis = style.axes(4.8, 3.0)
     for shift, pace, colour, name in ((-0.2, models, BLUE, "models"), (0.2, families, ORANGE, "families")):
         places = [x + shift for x in range(len(pace))]
         bars = axis.bar(places, list(pace.values()), 0.38, color=colour, label=name, hatch="//" if shift > 0 else None,
@@ -109,7 +109,7 @@ def recipe_by_year() -> Figure:
 
 def decoder() -> Figure:
     """A decoder from token ids to the next token's probabilities, with one block opened."""
-    figure, axis = _axes(3.6, 5.6)
+    figure, axis = style.axes(3.6, 5.6)
     axis.set_axis_off()
     axis.set_xlim(0, 10)
     axis.set_ylim(0, 16)
@@ -155,14 +155,6 @@ FIGURES = {
     **figures_capability.FIGURES,
     **findings.figures(),
 }
-
-
-def _axes(width: float, height: float):
-    """A figure of the book's style with one pair of axes, sizes in inches."""
-    import matplotlib.pyplot as plt
-
-    style.settings()
-    return plt.subplots(figsize=(width, height))
 
 
 def _parameters(row: dict[str, str]) -> float:

@@ -47,7 +47,7 @@ def survey_figure6b() -> Figure:
 def benchmark_scores() -> Figure:
     """A row a test: the scores of all models with a record by task, guessing, and the interval that its size leaves."""
     keys = [key for key, row in page.benchmarks().items() if row["domain"] in capability.TASKS]
-    figure, axis = _axes(3.9)
+    figure, axis = style.axes(4.8, 3.9)
     for y, key in enumerate(keys):
         found = page.scores_on(key)
         axis.plot(found, [y] * len(found), "o", color=BLUE, alpha=0.35, markersize=4, label="a model" if not y else "")
@@ -55,7 +55,7 @@ def benchmark_scores() -> Figure:
             axis.plot([chance] * 2, [y - 0.38, y + 0.38], color="black", linewidth=2, label="guessing" if not y else "")
         axis.errorbar(95, y, xerr=page.Z * page.error(key), color=ORANGE, capsize=3, linewidth=1.5,
                       label="95% interval at its size" if not y else "")  # fmt: skip
-    _names(axis, [page.benchmarks()[key]["name"].partition(" (")[0] for key in keys])
+    style.rows(axis, [page.benchmarks()[key]["name"].partition(" (")[0] for key in keys])
     axis.set_xlim(5, 102)
     axis.set_xlabel("score (%)")
     figure.legend(loc="outside upper center", ncols=3, fontsize=8, handletextpad=0.3, columnspacing=0.8)
@@ -64,7 +64,7 @@ def benchmark_scores() -> Figure:
 
 def gains_a_year() -> Figure:
     """Points a year in each domain, as they are and at equal size, beside the LLaMA line."""
-    figure, axis = _axes(2.6)
+    figure, axis = style.axes(4.8, 2.6)
     looks = ((-0.17, False, "o", BLUE, "small models"), (0.17, True, "s", GREEN, "small models, at equal size"))
     for y, domain in enumerate(capability.DOMAINS):
         for shift, sized, marker, colour, label in looks:
@@ -73,7 +73,7 @@ def gains_a_year() -> Figure:
                           label=label if not y else "")  # fmt: skip
         axis.plot(page.llama_a_year(domain), y, "D", color="black", markerfacecolor="white", markersize=7,
                   label="LLaMA, 7B class" if not y else "")  # fmt: skip
-    _names(axis, figures_survey.DOMAINS)
+    style.rows(axis, figures_survey.DOMAINS)
     axis.set_xlim(left=0)
     axis.set_xlabel("gain (points a year)")
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, columnspacing=0.8)
@@ -113,7 +113,7 @@ def open_and_closed() -> Figure:
 def gain_and_noise() -> Figure:
     """The gain of each model on each of the eight tasks, over what two sets of items of that size would differ by."""
     tasks = sorted(page.task_names(), key=page.gain_noise)
-    figure, axis = _axes(3.4)
+    figure, axis = style.axes(4.8, 3.4)
     for y, task in enumerate(tasks):
         noise, found = page.gain_noise(task), capability.gains(task)
         axis.barh(y, 2 * noise, 0.7, -noise, color="#cccccc", hatch="//", edgecolor="white",
@@ -122,7 +122,7 @@ def gain_and_noise() -> Figure:
         axis.plot(sum(found) / len(found), y, "D", color=ORANGE, markeredgecolor="black", markersize=7,
                   label="mean" if not y else "")  # fmt: skip
     axis.axvline(0, color="black", linewidth=1)
-    _names(axis, [task.partition(" (")[0] for task in tasks])
+    style.rows(axis, [task.partition(" (")[0] for task in tasks])
     axis.set_xlabel("gain of five examples (points)")
     figure.legend(loc="outside upper center", ncols=3, fontsize=8, handletextpad=0.3, columnspacing=0.8)
     return figure
@@ -130,7 +130,7 @@ def gain_and_noise() -> Figure:
 
 def four_needles() -> Figure:
     """The four models of the needle test: size, and what separates two of one size."""
-    figure, axis = _axes(2.9)
+    figure, axis = style.axes(4.8, 2.9)
     looks = {"o": ("Qwen", BLUE), "s": ("LLaMA", ORANGE)}
     for name, size in page.NEEDLES.items():
         marker = "s" if name.startswith("Llama") else "o"
@@ -161,17 +161,3 @@ FIGURES = {
     "gain_and_noise": gain_and_noise,
     "four_needles": four_needles,
 }
-
-
-def _axes(height: float):
-    import matplotlib.pyplot as plt
-
-    style.settings()
-    return plt.subplots(figsize=(4.8, height))
-
-
-def _names(axis, names):
-    """A row a name, the first one on top."""
-    axis.set_yticks(range(len(names)), names, fontsize=8.5)
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)

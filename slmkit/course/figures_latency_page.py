@@ -24,7 +24,7 @@ HELD = {"weights": (BLUE, None), "cache": (ORANGE, "//"), "buffer": (GREEN, ".."
 
 def token_roofline() -> Figure:
     """Time of a generated token against the bytes that it reads, with lines of equal bandwidth."""
-    figure, axis = _axes(3.4)
+    figure, axis = style.axes(4.8, 3.4)
     read = np.array([page.cost(name, "decode").bytes / 1e6 for name in page.names()])
     axis.plot(read, page.milliseconds("decode"), "s", color=BLUE, markersize=5, label="a model of the survey")
     ends = np.array([60, 2600])
@@ -70,12 +70,12 @@ def survey_figure8() -> Figure:
 def latency_residuals() -> Figure:
     """How far each model's times are from the fit in bytes, FLOPs and layers."""
     order = sorted(page.names(), key=page.residual("prefill").get, reverse=True)
-    figure, axis = _axes(4.6)
+    figure, axis = style.axes(4.8, 4.6)
     for y, name in enumerate(order):
         for phase, (marker, colour) in PHASES.items():
             axis.plot(page.residual(phase)[name], y, marker, color=colour, markersize=6, label="" if y else phase)
     axis.axvline(0, color="black", linewidth=1)
-    _rows(axis, order)
+    style.rows(axis, order)
     axis.set_xlabel("time above the fit (%)")
     figure.legend(loc="outside upper center", ncols=2, fontsize=8.5)
     return figure
@@ -83,7 +83,7 @@ def latency_residuals() -> Figure:
 
 def survey_figure12() -> Figure:
     """Figure 12a: shares of time by module, and under each bar those of bytes and of FLOPs."""
-    figure, axis = _axes(4.2)
+    figure, axis = style.axes(4.8, 4.2)
     labels, y = [], 0.0
     for phase in page.FIGURES:
         for name in page.LABELLED:
@@ -104,11 +104,11 @@ def survey_figure12() -> Figure:
 
 def survey_figure12b() -> Figure:
     """Figure 12b: shares of time by operator."""
-    figure, axis = _axes(2.6)
+    figure, axis = style.axes(4.8, 2.6)
     bars = [(name, phase) for phase in page.FIGURES for name in page.LABELLED]
     for y, bar in enumerate(bars):
         _stack(axis, y, {operator: latency.shares("operator")[(*bar, operator)] for operator in OPERATORS}, OPERATORS)
-    _rows(axis, [f"{name.removesuffix('-0.5B')}, {phase}" for name, phase in bars])
+    style.rows(axis, [f"{name.removesuffix('-0.5B')}, {phase}" for name, phase in bars])
     axis.set(xlim=(0, 100), xlabel="share of time (%)")
     _key(figure, OPERATORS, 3)
     return figure
@@ -117,11 +117,11 @@ def survey_figure12b() -> Figure:
 def memory_parts() -> Figure:
     """Figure 13a: memory by part, smallest first, with what the rules predict of the total."""
     names = _by_size()
-    figure, axis = _axes(5.0)
+    figure, axis = style.axes(4.8, 5.0)
     for y, name in enumerate(names):
         _stack(axis, y, memory_page.measured(name), HELD)
         axis.plot(sum(memory_page.predicted(name).values()), y, "|", color="black", markersize=13, markeredgewidth=2)
-    _rows(axis, names)
+    style.rows(axis, names)
     axis.set_xlabel("memory at 2048 tokens (MB)")
     axis.plot([], [], "|", color="black", markersize=9, markeredgewidth=2, label="predicted total")
     _key(figure, HELD, 3, axis.get_legend_handles_labels())
@@ -131,12 +131,12 @@ def memory_parts() -> Figure:
 def memory_residuals() -> Figure:
     """What Figure 13a prints minus what the rules predict, part by part."""
     names = _by_size()
-    figure, axis = _axes(5.0)
+    figure, axis = style.axes(4.8, 5.0)
     for part, marker in zip(HELD, "osD^"):
         found = [memory_page.measured(name, False)[part] - memory_page.predicted(name)[part] for name in names]
         axis.plot(found, range(len(names)), marker, color=HELD[part][0], markersize=5, alpha=0.9, label=part)
     axis.axvline(0, color="black", linewidth=1)
-    _rows(axis, names)
+    style.rows(axis, names)
     axis.set_xlabel("the figure minus the prediction (MB)")
     figure.legend(loc="outside upper center", ncols=4, fontsize=8.5, handletextpad=0.2, columnspacing=0.9)
     return figure
@@ -155,20 +155,6 @@ FIGURES = {
 
 def _by_size() -> list[str]:
     return sorted(memory.measured(), key=lambda name: sum(memory_page.measured(name).values()))
-
-
-def _axes(height: float):
-    import matplotlib.pyplot as plt
-
-    style.settings()
-    return plt.subplots(figsize=(4.8, height))
-
-
-def _rows(axis, names):
-    """A row a name, the first one on top."""
-    axis.set_yticks(range(len(names)), names, fontsize=8.5)
-    axis.set_ylim(len(names) - 0.4, -0.6)
-    axis.grid(axis="y", visible=False)
 
 
 def _stack(axis, y: float, parts: dict[str, float], looks: dict[str, tuple], height: float = 0.7):

@@ -28,7 +28,7 @@ MEASURED = ("Gemma-2B", "Bloom-560M", "Qwen2-0.5B", "Pythia-1.4B", "SmolLM-360M"
 
 def embedding_shares() -> Figure:
     """The embedding's share of the parameters against size, a marker a model; the survey's filled, ours hollow."""
-    figure, axis = _axes(4.8, 3.9)
+    figure, axis = style.axes(4.8, 3.9)
     for group, rows in counted_rows().items():
         for row in rows:
             _, colour, marker = next(look for look in GROUPED.values() if trends.option(row, "vocabulary") in look[0])
@@ -53,7 +53,7 @@ def embedding_shares() -> Figure:
 
 def memory_and_vocabulary() -> Figure:
     """Parts of the memory that the survey measured, and where the buffer would end by the vocabulary alone."""
-    figure, axis = _axes(4.8, 3.6)
+    figure, axis = style.axes(4.8, 3.6)
     parts = {"compute buffer": (ORANGE, "//"), "model parameters": (BLUE, ""), "KV cache": (GREEN, ".."),
              "other memory": (GREY, "")}  # fmt: skip
     for y, name in enumerate(MEASURED):
@@ -158,7 +158,7 @@ PATTERNS = ("Gemma-2-2B", "Gemma-3-1B", "MobileLLM-Pro-1B", "Tiny-Aya-3.35B", "S
 
 def layer_patterns() -> Figure:
     """What each of a model's first 18 layers sees: everything or a window, with positions or without."""
-    figure, axis = _axes(4.8, 2.7)
+    figure, axis = style.axes(4.8, 2.7)
     looks = {"a window": (BLUE, "o", "white"), "everything": (ORANGE, "s", ORANGE),
              "everything, no positions": (GREEN, "D", GREEN)}  # fmt: skip
     for y, name in enumerate(PATTERNS):
@@ -185,10 +185,3 @@ FIGURES = {
     "openelm_layers": openelm_layers,
     "layer_patterns": layer_patterns,
 }
-
-
-def _axes(width: float, height: float):
-    import matplotlib.pyplot as plt
-
-    style.settings()
-    return plt.subplots(figsize=(width, height))

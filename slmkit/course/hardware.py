@@ -26,9 +26,8 @@ MODEL = "Bloom-1.1B"  # the survey's Bloom-1B1
 BITS = 4.5  # a weight in the engine's 4-bit formats, steps included
 NAMES = {"jetson": JETSON, "phone": MEIZU}
 LOOKS = {JETSON: ("o", style.COLOURS[0]), MEIZU: ("s", style.COLOURS[1])}
-# The phones of the authors' table with the generation of their chip, old to new.
-PHONES = {"MEIZU 18Pro": "Snapdragon 888", "Pixel 7Pro": "Tensor G2", "Xiaomi 12S": "Snapdragon 8+ Gen 1",
-          "Xiaomi 14": "Snapdragon 8 Gen 3"}  # fmt: skip
+# The phones of the authors' table, from the oldest chip to the newest.
+PHONES = ("MEIZU 18Pro", "Pixel 7Pro", "Xiaomi 12S", "Xiaomi 14")
 
 
 @cache

@@ -42,3 +42,18 @@ def settings():
     import matplotlib
 
     matplotlib.rcParams.update(SETTINGS, **{"axes.prop_cycle": matplotlib.cycler(color=COLOURS)})
+
+
+def axes(width: float, height: float):
+    """A figure of the book's style and its one pair of axes, sizes in inches."""
+    import matplotlib.pyplot as plt
+
+    settings()
+    return plt.subplots(figsize=(width, height))
+
+
+def rows(axis, names):
+    """A row a name, the first one on top."""
+    axis.set_yticks(range(len(names)), names, fontsize=8.5)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
