@@ -153,13 +153,14 @@ def build_parser() -> Parser:
     claims.add_argument(
         "--mark", choices=["K", "Q", "!"], help="K boxed insight, Q with a number, ! something is wrong"
     )
-    for table in (count, compare, models, claims):
-        table.add_argument("--json", action="store_true", help="print JSON, for programs")
     _clean(command("clean", "filters and deduplicates documents; run again, it goes on where it was stopped",
                    "slmkit clean texts cleaned --steps gopher_quality,minhash --workers 2"))  # fmt: skip
     lab = command("lab", "lists the labs, or runs one", "slmkit lab list", function="lab_help")
     actions = lab.add_subparsers(metavar="COMMAND")
-    command("list", "the labs, with time and memory of their last runs", "slmkit lab list", actions, "lab_list")
+    listed = command("list", "the labs: their last runs with time and memory, and the exercises that you passed",
+                     "slmkit lab list", actions, "lab_list")  # fmt: skip
+    for table in (count, compare, models, claims, listed):
+        table.add_argument("--json", action="store_true", help="print JSON, for programs")
     run = command("run", "runs a lab", "slmkit lab run 00 --profile smoke", actions, "lab_run")
     run.add_argument("number", metavar="NN", help="the lab's number, such as 00")
     run.add_argument("--profile", choices=["smoke", "cpu", "full"], default=os.environ.get("SLMKIT_PROFILE") or "cpu",

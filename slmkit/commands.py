@@ -70,18 +70,32 @@ def lab_help(options):
 
 
 def lab_list(options):
-    from slmkit.course.lab import PROFILES, duration, last_run
+    """The labs with their finished runs and the reader's exercises; see course/progress.py for what counts."""
+    from slmkit.course import progress
+    from slmkit.course.lab import duration
 
+    days = progress.days()
+    found = [progress.overview(path, days) for path in labs().values()]
+    if options.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return
     table = []
-    for number, path in labs().items():
-        name = path.stem[3:].replace("_", " ")
-        runs = [(profile, run) for profile in PROFILES if (run := last_run(number, profile))]
-        for profile, run in runs or [("–", None)]:
-            measured = (
-                [duration(run["cpu_s"]), f"{run['peak_mb']} MB", run["date"]] if run else ["not run yet", "–", "–"]
-            )
-            table.append([number, name, profile, *measured])
-    print_table(["lab", "name", "profile", "processor time", "peak memory", "date"], table, right=(3, 4))
+    for lab in found:
+        done = f"{len(lab['passed'])} of {len(lab['exercises'])}"
+        for run in lab["runs"] or [None]:
+            ran = ["not run yet", *"––––"]
+            if run:
+                spent = [duration(run["cpu_s"]), duration(run["wall_s"])]
+                ran = [run["profile"], *spent, f"{run['peak_mb']} MB", run["date"]]
+            table.append([lab["lab"], lab["title"], done, *ran])
+    print_table(["lab", "title", "exercises", "run", "processor time", "by the clock", "peak memory", "date"], table,
+                right=(4, 5, 6))  # fmt: skip
+    runs = [run for lab in found for run in lab["runs"]]
+    solved, asked = (sum(len(lab[part]) for lab in found) for part in ("passed", "exercises"))
+    print(f"\n{sum(bool(lab['runs']) for lab in found)} of {len(found)} labs run, in "
+          f"{duration(sum(run['cpu_s'] for run in runs))} of processor time; {solved} of {asked} exercises passed.\n"
+          "An exercise counts when it passes in a copy without solutions: a page's download, or `make assignments`.\n"
+          f"All this is kept in {build_folder()} and nowhere else.")  # fmt: skip
 
 
 def lab_run(options) -> int:

@@ -328,13 +328,22 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(run, monkeypatch):
     assert {part.name: part.here for part in doctor.parts()}["llama.cpp engine"]
 
 
-def test_lab_list_shows_the_last_run(run, monkeypatch, tmp_path):
+def test_lab_list_shows_runs_and_exercises(run, monkeypatch, tmp_path):
     folder = tmp_path / "build" / "labs" / "cpu"
     folder.mkdir(parents=True)
-    (folder / "00.json").write_text(json.dumps({"cpu_s": 61, "peak_mb": 123, "date": "2026-01-02"}))
+    measured = {"cpu_s": 61, "wall_s": 75, "peak_mb": 123, "date": "2026-01-02"}
+    (folder / "00.json").write_text(json.dumps(measured))
+    (folder / "00_your_machine.ipynb").write_text("{}")
+    (tmp_path / "build" / "progress.json").write_text(json.dumps({"00/intensity": "2026-01-03"}))
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "build"))
     _, out, _ = run("lab list")
-    assert re.search(r"^00 +your machine +cpu +1 min 01 s +123 MB +2026-01-02$", out, flags=re.M)
+    spent = r"1 min 01 s +1 min 15 s +123 MB +2026-01-02"
+    assert re.search(rf"^00 +Your machine +1 of \d +cpu +{spent}$", out, flags=re.M)
+    assert re.search(r"^05 +Feed-forward layer.* +0 of \d +not run yet +– +– +– +–$", out, flags=re.M)
+    assert re.search(r"^1 of \d+ labs run, in 1 min 01 s of processor time; 1 of \d+ exercises passed\.$", out, re.M)
+    _, out, _ = run("lab list --json")
+    assert json.loads(out)[0]["passed"] == {"00/intensity": "2026-01-03"}
+    assert json.loads(out)[0]["runs"] == [{"profile": "cpu"} | measured]
 
 
 # -- text -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from slmkit.course import progress
+
 STUB = "your turn"  # what a stub raises: NotImplementedError(STUB)
 _CHECKERS: dict[str, Callable] = {}
 
@@ -48,7 +50,8 @@ def exercise(name: str):
 def check(name: str, answer: Any, **context):
     """Checks the reader's `answer` to an exercise: prints a tick, or raises ExerciseError with what is wrong.
 
-    `context` is handed to the checker by keyword. Raises ValueError when there is no exercise of that name.
+    The tick is remembered for `slmkit lab list` (progress.py). `context` is handed to the checker by keyword. Raises
+    ValueError when there is no exercise of that name.
     """
     checker = _checker(name)
     try:
@@ -61,6 +64,7 @@ def check(name: str, answer: Any, **context):
         problem = _raised(error)
     else:
         print(f"✓ {name}" + (f": {said}" if said else ""))
+        progress.passed(name)
         return
     raise ExerciseError(f"{name}: {problem}") from None
 
