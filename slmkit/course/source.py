@@ -23,8 +23,9 @@ BEGIN, END = (
 
 # Builds pages or answers commands, but takes no part in what a lab computes: a change here makes no lab run again.
 # Checkers of other labs do not count either.
-NOT_RUN_BY_LABS = {f"course/{name}.py" for name in ("build", "facts", "figures", "pages", "source", "sphinx_ext")}
-NOT_RUN_BY_LABS |= {"course/progress.py", "cli.py", "commands.py", "textcommands.py", "doctor.py", "bench.py"}
+PAGES = ("apipage", "build", "facts", "figures", "glossary", "labclaims", "pages", "progress", "source", "sphinx_ext")
+NOT_RUN_BY_LABS = {f"course/{name}.py" for name in PAGES}
+NOT_RUN_BY_LABS |= {"cli.py", "commands.py", "textcommands.py", "doctor.py", "bench.py"}
 
 
 def labs(numbers: list[str] | None = None) -> list[Path]:

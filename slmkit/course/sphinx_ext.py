@@ -18,7 +18,18 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from slmkit.course import calculator, capability, datasets, ledger, modelpages, pages, style, techniques, widgets
+from slmkit.course import (
+    calculator,
+    capability,
+    datasets,
+    labclaims,
+    ledger,
+    modelpages,
+    pages,
+    style,
+    techniques,
+    widgets,
+)
 from slmkit.course.lab import duration, last_run
 from slmkit.course.machine import in_words
 from slmkit.course.source import labs
@@ -152,6 +163,6 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("drawn", Drawn)
     app.add_directive("lab-status", LabStatus)
     app.connect("builder-inited", copy_mathjax)
-    for part in (pages, ledger, modelpages, calculator, datasets, capability, techniques, widgets):
+    for part in (pages, ledger, labclaims, modelpages, calculator, datasets, capability, techniques, widgets):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
