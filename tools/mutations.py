@@ -645,7 +645,8 @@ EVALUATION = [
         "evaluation/needle.py",
         "evaluation/test_needle.py",
         ("depths are turned round", "round(depth * room)", "round((1 - depth) * room)"),
-        ("the question makes the text longer", "where, length - len(end))", "where, length)"),
+        ("the question makes the text longer", "length - max(map(len, ends))", "length"),
+        ("the haystacks differ in length", "texts], where, hay_length)", "texts], where, length - len(ends[i]))"),
         ("the key stands elsewhere too", "rng.integers(1, vocab_size,", "rng.integers(0, vocab_size,"),
         ("the key is its own answer", "rows[:, place + 1].copy()", "rows[:, place].copy()"),
         ("nothing is stretched", "if kind and factor > 1 else", "if kind and factor < 1 else"),
@@ -1021,6 +1022,8 @@ PROFILING = [
         ("the step is not counted", "cache.advance(1)", "cache.advance(0)"),
         ("the last norm is left out", "return x if model.norm is None else model.norm(x)", "return x"),
         ("padding is forgotten", "or padding is not None or", "or"),
+        ("the head is not laid out", "else [*layers, model.embedding]", "else layers"),
+        ("narrow matrices are laid out too", "and weight.shape[0] > weight.shape[1]", ""),
     ),
     *_in(
         "profiling/bench_runtime.py",

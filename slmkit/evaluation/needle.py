@@ -53,10 +53,11 @@ def placed(filler: Sequence[int], needles: Sequence[Sequence[int]], depths: Sequ
 
 def questions(tokenizer: Tokenizer, filler: Sequence[int], kind: str, length: int, depths: Sequence[float],
               seed: int = 0) -> list[Question]:  # fmt: skip
-    """One question for each depth, each with `length` tokens before its answer.
+    """One question for each depth, the longest with `length` tokens before its answer.
 
     `single` puts one fact at the depth; `multiple` has a fact at every depth and asks for one; `reasoning` has besides,
-    at the depths in another order, the facts that lead on. Raises ValueError for another kind, more depths than there
+    at the depths in another order, the facts that lead on. All haystacks have one length. Those of the two last kinds
+    are one text, which a model reads once for all questions. Raises ValueError for another kind, more depths than there
     are names (10), or a text too short.
     """
     if kind not in KINDS or not 0 < len(depths) <= len(CITIES):
@@ -75,13 +76,14 @@ def questions(tokenizer: Tokenizer, filler: Sequence[int], kind: str, length: in
         asked = [f"\nQuestion: What is the secret number of the guest of {city}?\n"
                  f"Answer: The secret number of the guest of {city} is" for city in cities]  # fmt: skip
         rng.shuffle(places)  # where the numbers stand; the leads stand at the depths given
+    ends = [tokenizer.encode(text) for text in asked]
+    hay_length = length - max(map(len, ends))
     made = []
     for i, depth in enumerate(depths):
         texts = [facts[i]] if kind == "single" else leads + facts
         where = [depth] if kind == "single" else [*depths, *places] if leads else places
-        end = tokenizer.encode(asked[i])
-        hay = placed(filler, [tokenizer.encode(text) for text in texts], where, length - len(end))
-        made.append(Question((*hay, *end), tuple(tokenizer.encode(" " + numbers[i])), depth))
+        hay = placed(filler, [tokenizer.encode(text) for text in texts], where, hay_length)
+        made.append(Question((*hay, *ends[i]), tuple(tokenizer.encode(" " + numbers[i])), depth))
     return made
 
 

@@ -202,7 +202,7 @@ def compiled(name: str, model: Decoder, ids: Tensor, effort: Effort, size: float
     from slmkit.profiling.compiled import compile_decoding
 
     try:
-        quick = ours(compile_decoding(copy.copy(model)), ids, effort, size)
+        quick = ours(compile_decoding(copy.deepcopy(model)), ids, effort, size)
     except RuntimeError as error:
         print(f"{name}, compiled: left out ({error})")
         return {}

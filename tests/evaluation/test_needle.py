@@ -38,7 +38,6 @@ def test_questions_hold_their_answer_once_and_have_their_length(tokenizer, kind)
     assert [question.depth for question in made] == list(DEPTHS)
     for question in made:
         text, number = tokenizer.decode(list(question.context)), tokenizer.decode(list(question.answer))
-        assert len(question.context) == 900
         assert len(number) == 5
         assert number.startswith(" ")
         assert text.count(number) == 1
@@ -50,6 +49,10 @@ def test_questions_hold_their_answer_once_and_have_their_length(tokenizer, kind)
         before = text[:fact].count("nothing")
         whole = text.count("nothing")
         assert before / whole == pytest.approx(question.depth, abs=0.06)
+    assert max(len(question.context) for question in made) == 900
+    hays = [tokenizer.decode(list(question.context)).split("\nQuestion:")[0] for question in made]
+    assert len({len(tokenizer.encode(hay)) for hay in hays}) == 1
+    assert len(set(hays)) == (len(DEPTHS) if kind == "single" else 1)
     assert needle.questions(tokenizer, filler, kind, 900, DEPTHS, seed=3) == made
     assert needle.questions(tokenizer, filler, kind, 900, DEPTHS, seed=4) != made
 

@@ -72,3 +72,18 @@ def test_without_a_compiler_it_is_refused(monkeypatch):
     monkeypatch.setattr(trainer, "cannot_compile", lambda device: "torch.compile needs a C++ compiler")
     with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler"):
         compiled.compile_decoding(small())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_wide_matrices_of_fp32_lie_column_by_column(tied):
+    model, plain = small(tied_embeddings=tied), small(tied_embeddings=tied)
+    compiled.lay_out(model)
+    head = model.embedding if tied else model.head
+    up, down = model.blocks[1].ffn.up, model.blocks[1].ffn.down
+    assert [one.weight.stride() for one in (head, up, down)] == [(1, 97), (1, up.out_features), (down.in_features, 1)]
+    assert model.embedding.weight.stride() == ((1, 97) if tied else (32, 1))
+    ids = torch.arange(9)[None]
+    torch.testing.assert_close(model(ids), plain(ids), rtol=0, atol=1e-6)
+    narrow = small().bfloat16()
+    compiled.lay_out(narrow)
+    assert narrow.embedding.weight.is_contiguous()
