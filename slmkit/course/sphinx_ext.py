@@ -19,6 +19,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from slmkit.course import (
+    apipage,
     calculator,
     capability,
     datasets,
@@ -163,6 +164,8 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("drawn", Drawn)
     app.add_directive("lab-status", LabStatus)
     app.connect("builder-inited", copy_mathjax)
-    for part in (pages, ledger, labclaims, modelpages, calculator, datasets, capability, techniques, widgets):
+    for part in (
+        pages, ledger, labclaims, apipage, modelpages, calculator, datasets, capability, techniques, widgets,
+    ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,66 @@
+"""The page of the package: every public name, docstrings that Sphinx can read, and no warning."""
+
+import re
+from html import unescape
+from importlib import import_module
+from io import StringIO
+
+import pytest
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+import slmkit
+from slmkit import course
+from slmkit.course.apipage import as_rst
+from slmkit.paths import root
+
+PAGE = (root() / "book" / "reference" / "api.md").read_text()
+NAMES = re.findall(r"auto(?:class|function):: (\S+)", PAGE)
+CONF = """
+from slmkit.course import apipage
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}  # else added to a default that outlives this build
+autodoc_preserve_defaults = True
+nitpicky = True
+nitpick_ignore_regex = [["py:.*", ".*"]]
+def setup(app):
+    apipage.setup(app)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The HTML of the page, and the warnings of its build."""
+    folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
+    for name, text in (("conf.py", CONF), ("index.md", PAGE)):
+        (folder / name).write_text(text)
+    with patch_docutils(folder), docutils_namespace():
+        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
+        app.build(force_all=True)
+    return (folder / "out" / "index.html").read_text(), warnings.getvalue()
+
+
+def test_every_public_name_is_there():
+    functions = {name for name in slmkit.__all__ if callable(getattr(slmkit, name))}
+    assert {f"slmkit.{name}" for name in functions} <= set(NAMES)
+    assert {f"slmkit.course.{name}" for name in course.__all__} <= set(NAMES)
+    for module in set(slmkit.__all__) - functions:
+        assert [name for name in NAMES if name.startswith(f"slmkit.{module}.")], module
+
+
+def test_each_has_its_signature_and_its_docstring_without_a_warning(built):
+    html, warnings = built
+    assert warnings == ""
+    text = " ".join(unescape(re.sub("<[^>]+>", "", html)).split())
+    for name in NAMES:
+        assert f'id="{name}"' in html
+        module, _, last = name.rpartition(".")
+        said = getattr(import_module(module), last).__doc__.replace("`", "")
+        assert " ".join(said.split()) in text, name
+    assert re.search(r"Unique parameters of <code[^>]*><span[^>]*>Decoder\(config\)</span></code> by part", html)
+
+
+def test_code_stays_code_and_the_rest_is_literal():
+    assert as_rst("a `b` c") == "a \\ ``b``\\  c"
+    assert as_rst("*x* and d_model, |y|") == "\\*x\\* and d\\_model, \\|y\\|"
+    assert as_rst("`a\nb`s") == "\\ ``a\nb``\\ s"
