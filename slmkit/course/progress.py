@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from slmkit.paths import build_folder
 
-SOLVED = "### BEGIN SOLUTION"  # a line of the labs' own source, and of no copy that is handed out
+MARK = "### BEGIN "  # around solutions and hidden tests: in the labs' own source, and in no copy that is handed out
 WAIT_S = 10  # for another notebook that is writing
 
 
@@ -76,7 +76,7 @@ def _by_the_reader(shell) -> bool:
         return False
     script = getattr(sys.modules["__main__"], "__file__", None)
     cells = shell.user_ns.get("In", []) if shell else linecache.getlines(script) if script else []
-    return bool(cells) and not any(SOLVED in cell for cell in cells)
+    return bool(cells) and not any(MARK in cell for cell in cells)
 
 
 def _read(path: Path) -> dict[str, str] | None:

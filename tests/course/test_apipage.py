@@ -21,6 +21,7 @@ from slmkit.course import apipage
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}  # else added to a default that outlives this build
 autodoc_preserve_defaults = True
+smartquotes = False  # so that the text compares
 nitpicky = True
 nitpick_ignore_regex = [["py:.*", ".*"]]
 def setup(app):
