@@ -23,6 +23,7 @@ from slmkit.course import (
     calculator,
     capability,
     datasets,
+    glossary,
     labclaims,
     ledger,
     modelpages,
@@ -165,7 +166,8 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("lab-status", LabStatus)
     app.connect("builder-inited", copy_mathjax)
     for part in (
-        pages, ledger, labclaims, apipage, modelpages, calculator, datasets, capability, techniques, widgets,
+        pages, ledger, labclaims, apipage, glossary, modelpages, calculator, datasets, capability, techniques,
+        widgets,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
