@@ -1197,6 +1197,38 @@ INSTRUMENTS = [
         ("any splitting is SmolLM's", "if parts[:-1] == [DIGITS]:", "if True:"),
         ("a tokenizer that is too large is cut", "if tokenizer.vocab_size > vocab_size:", "if False:"),
     ),
+    *_in(
+        "course/progress.py",
+        "course/test_lab_progress.py",
+        ("the build's passes count", 'if os.environ.get("SLMKIT_LAB_RUNS"):', "if False:"),
+        ("solutions count", "not any(MARK in cell for cell in cells)", "True"),
+        ("other labs' exercises count", 'running.number != name.partition("/")[0]', "False"),
+        ("two notebooks write at once", 'with FileLock(path.with_suffix(".lock"), timeout=WAIT_S):', "if True:"),
+        ("the last day is kept", "if name not in (days or {}):", "if True:"),
+        ("a broken file is lost", 'os.replace(path, path.with_suffix(".broken"))', "pass"),
+        ("a failed run counts", 'if (build_folder() / "labs" / profile / f"{lab.stem}.ipynb").is_file()', "if True"),
+        ("a file of another kind is taken", "all(isinstance(day, str) for day in found.values())", "True"),
+    ),
+    *_in(
+        "course/labclaims.py",
+        "course/test_labclaims.py",
+        ("what another lab records is left out", ' or claim["id"] in measured]', "]"),
+        ("what the tables decide is open", 'if claim["id"] in DECIDED else []', "if False else []"),
+        ("markup in a statement", "{escape(claim['statement'])}", "{claim['statement']}"),
+    ),
+    *_in(
+        "course/glossary.py",
+        "course/test_glossary.py::test_an_entry_lists_its_pages_once_in_the_books_order",
+        ("the glossary lists itself", " if page != docname]", "]"),
+        ("capitals make another word", 'node["reftarget"].lower()', 'node["reftarget"]'),
+        ("pages come by their names", "in app.env.collect_relations() if", "in sorted(app.env.found_docs) if"),
+    ),
+    *_in(
+        "course/apipage.py",
+        "course/test_apipage.py::test_code_stays_code_and_the_rest_is_literal",
+        ("stars are emphasis", r'r"([\\*_|`])"', r'r"([\\_|`])"'),
+        ("letters behind code", 'f"\\\\ ``{code}``\\\\ "', 'f"``{code}``"'),
+    ),
 ]
 
 MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING, *INSTRUMENTS]

@@ -14,8 +14,6 @@ from slmkit import course
 from slmkit.course.apipage import as_rst
 from slmkit.paths import root
 
-PAGE = (root() / "book" / "reference" / "api.md").read_text()
-NAMES = re.findall(r"auto(?:class|function):: (\S+)", PAGE)
 CONF = """
 from slmkit.course import apipage
 extensions = ["myst_parser"]
@@ -30,10 +28,20 @@ def setup(app):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def page():
+    return (root() / "book" / "reference" / "api.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def names(page):
+    return re.findall(r"auto(?:class|function):: (\S+)", page)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, page):
     """The HTML of the page, and the warnings of its build."""
     folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
-    for name, text in (("conf.py", CONF), ("index.md", PAGE)):
+    for name, text in (("conf.py", CONF), ("index.md", page)):
         (folder / name).write_text(text)
     with patch_docutils(folder), docutils_namespace():
         app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
@@ -41,19 +49,19 @@ def built(tmp_path_factory):
     return (folder / "out" / "index.html").read_text(), warnings.getvalue()
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_is_there(names):
     functions = {name for name in slmkit.__all__ if callable(getattr(slmkit, name))}
-    assert {f"slmkit.{name}" for name in functions} <= set(NAMES)
-    assert {f"slmkit.course.{name}" for name in course.__all__} <= set(NAMES)
+    assert {f"slmkit.{name}" for name in functions} <= set(names)
+    assert {f"slmkit.course.{name}" for name in course.__all__} <= set(names)
     for module in set(slmkit.__all__) - functions:
-        assert [name for name in NAMES if name.startswith(f"slmkit.{module}.")], module
+        assert [name for name in names if name.startswith(f"slmkit.{module}.")], module
 
 
-def test_each_has_its_signature_and_its_docstring_without_a_warning(built):
+def test_each_has_its_signature_and_its_docstring_without_a_warning(built, names):
     html, warnings = built
     assert warnings == ""
     text = " ".join(unescape(re.sub("<[^>]+>", "", html)).split())
-    for name in NAMES:
+    for name in names:
         assert f'id="{name}"' in html
         module, _, last = name.rpartition(".")
         said = getattr(import_module(module), last).__doc__.replace("`", "")
