@@ -165,6 +165,8 @@ def build_parser() -> Parser:
     run.add_argument("number", metavar="NN", help="the lab's number, such as 00")
     run.add_argument("--profile", choices=["smoke", "cpu", "full"], default=os.environ.get("SLMKIT_PROFILE") or "cpu",
                      help="smoke, cpu (default) or full")  # fmt: skip
+    _grade(command("grade", "grades a class's notebooks: points as CSV, and a page of feedback for each student",
+                   "slmkit grade submitted --out graded"))  # fmt: skip
     _train(command("train", "trains a decoder on text; run again, it goes on where it was stopped",
                    "slmkit train --corpus speeches --steps 300 --out build/speeches"))  # fmt: skip
     _generate(command("generate", "continues a text, or chats",
@@ -201,6 +203,16 @@ def _train(train: Parser):
     train.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="default auto")
     train.add_argument("--seed", type=whole(0), default=0, help="of weights and batches (default 0)")
     train.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default auto")
+
+
+def _grade(grade: Parser):
+    grade.add_argument("folder", metavar="FOLDER", help="submissions, as STUDENT/LAB.ipynb or STUDENT/LAB/LAB.ipynb")
+    grade.add_argument("--out", metavar="FOLDER", required=True, help="for points.csv and STUDENT.md")
+    grade.add_argument("--lab", metavar="NN", help="only this lab, such as 03 (default all)")
+    grade.add_argument("--seconds", type=whole(1), default=20, help="processor time for an exercise; twice as many by "
+                       "the clock (default 20)")  # fmt: skip
+    grade.add_argument("--memory", metavar="MIB", type=whole(64), default=1024, help="memory for an exercise "
+                       "(default 1024)")  # fmt: skip
 
 
 def _clean(clean: Parser):

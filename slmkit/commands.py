@@ -112,6 +112,24 @@ def lab_run(options) -> int:
     ).returncode
 
 
+def grade(options):
+    """Grades a folder of submissions, prints a line for each notebook, and says where points and feedback are."""
+    import torch
+
+    from slmkit.course.sandbox import Limits
+    from slmkit.course.submissions import POINTS, grade_folder
+
+    torch.set_num_threads(1)  # exercises run in forks, and a fork of several threads can hang
+    folder, out = Path(options.folder), Path(options.out)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"there is no folder {folder}")
+    labs()  # says so where there are none
+    for result in grade_folder(folder, out, Limits(options.seconds, options.memory), options.lab):
+        said = f": {result.note}" if result.note else ""
+        print(f"{result.student}  {result.lab or '-'}  {result.points} of {len(result.graded)}{said}", flush=True)
+    print(f"points: {out / POINTS}; feedback: a page for each student beside it")
+
+
 # -- data ------------------------------------------------------------------------------------------------------------
 
 

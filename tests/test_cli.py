@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -72,12 +73,13 @@ def test_help_lists_every_command_and_imports_nothing_slow():
         "profile",
         "bench",
         "clean",
+        "grade",
     ):
         assert re.search(rf"^ +{name}\b", said, flags=re.M), name
 
 
 COMMANDS = ["doctor", "count", "compare", "models", "claims", "lab list", "lab run", "train", "generate", "profile",
-            "bench", "clean"]  # fmt: skip
+            "bench", "clean", "grade"]  # fmt: skip
 
 
 def example_of(command: str, run) -> list[str]:
@@ -119,12 +121,19 @@ def test_the_example_in_the_help_runs(command, run, monkeypatch):
             )
     elif command == "clean":
         monkeypatch.setattr(pipeline, "clean", lambda *given, **options: asked.update(options, given=given) or REPORT)
+    elif command == "grade":
+        from slmkit.course import submissions
+
+        monkeypatch.setattr(submissions, "grade_folder", lambda *given: asked.update(given=given) or [])
+        Path("submitted").mkdir()
     monkeypatch.setenv("SLMKIT_BUILD", "build")
     code, out, err = run(shlex.join(words))
     assert code == 0, err
     assert out or command == "lab run"
     if command == "lab run":
         assert asked["given"][:4] == ["--profile", "smoke", "--lab", "00"]
+    if command == "grade":
+        assert asked["given"] == (Path("submitted"), Path("graded"), (20, 1024), None)
     if command == "clean":
         assert asked["given"] == ("texts", "cleaned", ["gopher_quality", "minhash"])
         assert asked["workers"] == 2

@@ -61,7 +61,7 @@ def check(name: str, answer: Any, **context):
     except NotImplementedError:
         problem = "not written yet. Replace the line `raise NotImplementedError` by your answer and run the cell again"
     except Exception as error:
-        problem = _raised(error)
+        problem = raised(error)
     else:
         print(f"✓ {name}" + (f": {said}" if said else ""))
         progress.passed(name)
@@ -124,7 +124,7 @@ def _checker(name: str) -> Callable:
     return _CHECKERS[name]
 
 
-def _raised(error: Exception) -> str:
+def raised(error: Exception) -> str:
     """One line on an exception that came out of the answer: what it was, and on which of the reader's lines."""
     package = Path(__file__).resolve().parents[1]
     said = f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(": ")

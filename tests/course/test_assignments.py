@@ -1,0 +1,114 @@
+"""The bundles: nothing of a solution or a hidden test is handed out, and nbgrader finds what it needs."""
+
+import json
+import re
+from collections import Counter
+
+import nbformat
+import pytest
+
+from slmkit.course import assignments
+from slmkit.course.checking import ExerciseError
+from slmkit.course.grading import definitions, exercises
+from slmkit.course.source import code_cells, labs
+
+STUB = 'raise NotImplementedError("your turn")'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    built = tmp_path_factory.mktemp("build")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLMKIT_BUILD", str(built))
+        assignments.main()
+    return built / "assignments"
+
+
+def notebook(folder, version, lab):
+    return nbformat.read(folder / version / lab.stem / f"{lab.stem}.ipynb", as_version=4)
+
+
+def lines(notebook, kind="code") -> list[str]:
+    cells = [cell for cell in notebook.cells if cell.cell_type == kind]
+    return [line.strip() for cell in cells for line in cell.source.splitlines() if line.strip()]
+
+
+def sorted_lines(found: list[str]) -> dict[str, list[str]]:
+    """Lines by where they stand: "open", "SOLUTION", "HIDDEN TESTS". Written apart from the code under test."""
+    kinds, place = {"open": [], "SOLUTION": [], "HIDDEN TESTS": []}, "open"
+    for line in found:
+        if line.startswith("### BEGIN "):
+            place = line.removeprefix("### BEGIN ")
+            kinds["open"] += [STUB] if place == "SOLUTION" else []
+        elif line.startswith("### END "):
+            place = "open"
+        else:
+            kinds[place].append(line)
+    return kinds
+
+
+@pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
+def test_no_line_of_a_solution_or_hidden_test_is_released(folder, lab):
+    kinds = sorted_lines(lines(notebook(folder, "source", lab)))
+    released = notebook(folder, "release", lab)
+    assert kinds["SOLUTION"]
+    assert kinds["HIDDEN TESTS"]
+    # Line by line: what stands in the release is what stands outside the marks, as often, and a stub for each solution.
+    assert Counter(lines(released)) == Counter(kinds["open"])
+    # And nowhere else in the file: no metadata, output or text holds a line that only a solution or hidden test has.
+    raw = (folder / "release" / lab.stem / f"{lab.stem}.ipynb").read_text()
+    elsewhere = "\n".join(kinds["open"] + lines(released, "markdown"))
+    own = [line for line in kinds["SOLUTION"] + kinds["HIDDEN TESTS"] if line not in elsewhere]
+    assert len(own) > len(kinds["HIDDEN TESTS"])
+    for line in own:
+        assert json.dumps(line, ensure_ascii=False)[1:-1] not in raw or len(line) < 8, line
+    assert "### BEGIN" not in raw
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in released.cells)
+    assert sorted(path.name for path in (folder / "release" / lab.stem).iterdir()) == [f"{lab.stem}.ipynb"]
+
+
+@pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
+def test_metadata_is_what_nbgrader_needs(folder, lab):
+    asked = exercises(code_cells(lab.read_text()))
+    for version in ("source", "release"):
+        made = notebook(folder, version, lab)
+        nbformat.validate(made)
+        graded = {cell.source: cell.metadata.nbgrader for cell in made.cells if "nbgrader" in cell.metadata}
+        ids = [data.grade_id for data in graded.values()]
+        assert len(set(ids)) == len(ids)
+        assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) and name.startswith(lab.name[:2]) for name in ids)
+        assert {data.schema_version for data in graded.values()} == {3}
+        tests = {text: data for text, data in graded.items() if data.grade}
+        assert [data.points for data in tests.values()] == [1] * len(asked)
+        assert all(data.locked and not data.solution for data in tests.values())
+        assert [text.splitlines()[0] for text in tests] == [f'check("{name}", {asked[name]})' for name in asked]
+        answers = {text: data for text, data in graded.items() if not data.grade}
+        assert all(data.solution and not data.locked and "points" not in data for data in answers.values())
+        solved = [cell.source for cell in made.cells if "### BEGIN SOLUTION" in cell.source or STUB in cell.source]
+        assert list(answers) == solved
+        assert {name for data in answers.values() for name in data.grade_id.split("-")[2:]} == {*asked.values()}
+    assert [cell.metadata for cell in made.cells] == [
+        cell.metadata for cell in notebook(folder, "source", lab).cells
+    ]  # of the release, then of the source
+
+
+@pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
+def test_cutting_cells_loses_and_moves_no_line(folder, lab):
+    written = [line.strip() for cell in code_cells(lab.read_text()) for line in cell.splitlines() if line.strip()]
+    made, hidden = [], False
+    for line in lines(notebook(folder, "source", lab)):
+        hidden = hidden or line == "### BEGIN HIDDEN TESTS"
+        made += [] if hidden else [line]
+        hidden = hidden and line != "### END HIDDEN TESTS"
+    assert made == written
+
+
+def test_a_hidden_test_holds_when_check_was_replaced(folder):
+    lab = labs(["00"])[0]
+    names = definitions(code_cells(lab.read_text()))
+    cells = {cell.metadata.nbgrader.grade_id: cell.source for cell in notebook(folder, "source", lab).cells
+             if "nbgrader" in cell.metadata}  # fmt: skip
+    exec(cells["00-check-intensity"], names)
+    names |= {"check": lambda *given: None, "intensity": lambda *given: 0.0}
+    with pytest.raises(ExerciseError, match="00/intensity"):
+        exec(cells["00-check-intensity"], names)
