@@ -5,7 +5,6 @@ runs in a process of its own (sandbox.py). Where one was not solved, later ones 
 """
 
 import ast
-import contextlib
 import json
 import linecache
 import re
@@ -38,18 +37,16 @@ class Key:
         cells = code_cells(lab.read_text(encoding="utf-8"))
         self.lab = lab
         self.exercises = exercises(cells)
-        self.given = {cell.strip() for cell in cells if SOLUTION not in cell}
         self.ours = definitions(cells)
         self.names = definitions([without_solutions(cell) for cell in cells])
         import_module(f"slmkit.course.exercises.lab_{lab.name[:2]}")  # once here, and not in each process
 
     def places(self, cells: list[str]) -> dict[str, list[int]]:
-        """For each function asked for, which of these cells define it. Cells of the lab that hold no exercise are
-        passed over: they may use such a name for something else."""
+        """For each function asked for, which of these cells define it; those that Python cannot read included."""
         found = {}
         for i, cell in enumerate(cells):
-            for function in self.exercises.values() if cell.strip() not in self.given else ():
-                if re.search(rf"^(?:(?:def|class) +{function}\b|{function} *=)", cell, flags=re.M):
+            for function in self.exercises.values():
+                if re.search(rf"^(?:(?:def|class) +{function}\b|{function} *=(?!=))", cell, flags=re.M):
                     found.setdefault(function, []).append(i)
         return found
 
@@ -65,8 +62,7 @@ def definitions(cells: list[str]) -> dict:
     """What a lab's imports, functions, classes and exercise cells define, without running the rest of it."""
     names = {"__name__": "__main__"}
     for cell in cells:
-        with contextlib.suppress(NotImplementedError):  # a stub at the top level of its cell
-            exec(cell if SOLUTION in cell else _defining(cell), names)
+        exec(cell if SOLUTION in cell else _defining(cell), names)
     return names
 
 

@@ -144,6 +144,8 @@ def submitted(tmp_path):
     (folder / "hal").mkdir()
     handed_in(folder / "ida" / f"{ZERO.stem} (1).ipynb", RIGHT)
     handed_in(folder / "ida" / f"{ZERO.stem}-copy.ipynb", RIGHT[:3])
+    handed_in(folder / "jo" / f"{ZERO.stem} (1).ipynb", RIGHT[:3])
+    handed_in(folder / "jo" / name, RIGHT)
     (folder / "read me.txt").write_text("no student")
     return folder
 
@@ -156,7 +158,7 @@ def test_a_folder_of_submissions(submitted, tmp_path, capsys):
         table = {(row["student"], row["lab"]): row for row in csv.DictReader(file)}
     points = {student: f"{row['points']}/{row['of']}" for (student, lab), row in table.items() if lab != "thoughts"}
     assert points == {"ada": "4/4", "ben": "2/4", "cy": "0/4", "dan": "0/4", "eve": "0/4", "flo": "0/4", "gus": "0/4",
-                      "hal": "0/0", "ida": "4/4"}  # fmt: skip
+                      "hal": "0/0", "ida": "4/4", "jo": "4/4"}  # fmt: skip
     assert table["ben", ZERO.stem]["missed"] == f"{INTENSITY} {BATCH}"
     assert table["cy", "thoughts"]["note"] == "no lab has this name"
     notes = {student: row["note"] for (student, lab), row in table.items() if lab != "thoughts"}
