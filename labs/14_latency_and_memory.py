@@ -228,8 +228,8 @@ plt.show()
 
 # %% [markdown]
 # ### The time of a step, predicted
-# Three constants are fitted to the published, the deep and the wide shapes: a factor on the roofline, seconds a layer,
-# seconds a step. They then predict models that the fit has not seen.
+# Four constants are fitted to the published, the deep and the wide shapes: a factor on the roofline, seconds a row of a
+# matrix, seconds a layer, seconds a step. They then predict models that the fit has not seen.
 
 # %%
 known = published | {name: one_size[name] for name in ("deep", "wide")}

@@ -936,8 +936,10 @@ PROFILING = [
         ),
         ("bandwidth goes by the size itself", "np.log(size), np.log(sizes)", "size, sizes"),
         ("computing never decides", "max(cost.flops / peaks.peak_flops(dtype), ", "max(0, "),
-        ("layers that share weights take no time", "config.n_layers, 1.0", "len(config.unique_layers), 1.0"),
-        ("three shapes fit three constants", "len(configs) <= CONSTANTS", "len(configs) < CONSTANTS"),
+        ("layers that share weights take no time", "config.n_layers, 1", "len(config.unique_layers), 1"),
+        ("rows of shared layers count once", "for block in blocks for module", "for block in set(blocks) for module"),
+        ("the head has no rows", " + config.vocab_size, config.n_layers", ", config.n_layers"),
+        ("four shapes fit four constants", "len(configs) <= CONSTANTS", "len(configs) < CONSTANTS"),
         ("a row of steps is timed as one", "timing.each(steps)", "timing"),
     ),
     *_in(
@@ -1011,6 +1013,7 @@ PROFILING = [
         ("many rows forget the scale", "y * scale.float()", "y"),
         ("the bias is dropped", "(y if bias is None else y + bias)", "y"),
         ("the largest weight is cut", ".amax(1) / 127)", ".amax(1) / 137)"),
+        ("rows are filled with ones", "% STEP))", "% STEP), value=1)"),
         ("the model given is changed", "quick = copy.deepcopy(model).float()", "quick = model.float()"),
         ("the table counts as read", "- model.embedding.weight.nbytes", "- 0 * model.embedding.weight.nbytes"),
     ),
@@ -1231,4 +1234,59 @@ INSTRUMENTS = [
     ),
 ]
 
-MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING, *INSTRUMENTS]
+GRADING = [
+    *_in(
+        "course/sandbox.py",
+        "course/test_sandbox.py",
+        (
+            "processor time has no limit",
+            "resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1)",
+            "resource.RLIMIT_CPU, (99, 99)",
+        ),
+        ("memory has no limit", "resource.setrlimit(resource.RLIMIT_AS, (held + limits.megabytes * MIB,) * 2)", "pass"),
+        ("what is held already counts", "(held + limits.megabytes * MIB,)", "(limits.megabytes * MIB,)"),
+        ("a sleeper is waited for", "process.join(2 * limits.seconds)", "process.join(30)"),
+        ("half a report counts", "if said.endswith(END):", "if not late:"),
+        ("sockets are allowed", 'REFUSED = ("socket.", ', "REFUSED = ("),
+        ("the kernel leaves the network", "libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)", "pass"),
+        ("our files can be written", "and not path.startswith(folder + os.sep)", "and False"),
+        ("solutions can be read", "if hidden and path.startswith(hidden + os.sep):", "if False:"),
+    ),
+    *_in(
+        "course/grading.py",
+        "course/test_grading.py",
+        ("the first of two cells counts", "places[other][-1]", "places[other][0]"),
+        ("later exercises work with a wrong answer", "        key.names |= ours\n        check(", "        check("),
+        (
+            "our solutions are there from the start",
+            "self.names = definitions([without_solutions(cell) for cell in cells])",
+            "self.names = dict(self.ours)",
+        ),
+        ("what was solved is forgotten", "for other in (*passed, function)", "for other in (function,)"),
+        ("magics are errors", 're.sub(r"^[%!].*", "", cell, flags=re.M)', "cell"),
+        ("large files are read", "if path.stat().st_size > NOTEBOOK_BYTES:", "if False:"),
+    ),
+    *_in(
+        "course/submissions.py",
+        "course/test_grading.py::test_a_folder_of_submissions",
+        ("the first file counts, whatever its name", "(exact or paths)[0]", "paths[0]"),
+        ("a broken file stops the rest", "except (ValueError, OSError) as error:", "except KeyError as error:"),
+        ("passed exercises are missed", "if not name.passed)", "if name.passed)"),
+    ),
+    *_in(
+        "course/assignments.py",
+        "course/test_assignments.py",
+        ("tests can be edited", '"locked": points > 0', '"locked": False'),
+        ("no hidden tests", "cell.source += HIDDEN", "cell.source + HIDDEN"),
+        ("two cells have one id", "f\"{number}-answer-{'-'.join(names)}\"", 'f"{number}-answer"'),
+        ("solutions are released", '("release", source.reader_copy(kept))', '("release", kept)'),
+    ),
+    *_in(
+        "course/killtable.py",
+        "course/test_killtable.py::test_numbers_and_table",
+        ("errors are not counted", "int(row[less] if less else 0)", "0"),
+        ("the most of all", "return str(min(", "return str(max("),
+    ),
+]
+
+MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING, *INSTRUMENTS, *GRADING]

@@ -28,8 +28,8 @@ class Layer:
 def compile_decoding(model: Decoder) -> Decoder:
     """`model` itself, with steps of one token, for rows without padding, compiled; prompts are read as before.
 
-    Its weights are laid out for it, see `lay_out`. The first step takes the seconds of compiling, and so does the first with another number of threads. Raises
-    RuntimeError where there is no C++ compiler.
+    Its weights are laid out for it, see `lay_out`. The first step takes the seconds of compiling, and so does the first
+    with another number of threads. Raises RuntimeError where there is no C++ compiler.
     """
     from slmkit.training.trainer import cannot_compile
 

@@ -1,11 +1,12 @@
 """The time of a decoding step from a configuration: the roofline, calibrated on a few shapes of the same machine.
 
-The roofline is a lower bound. What a step really takes is put down to three causes, each with one constant:
+The roofline is a lower bound. What a step really takes is put down to four causes, each with one constant:
 
-    seconds = slowness · roofline + layer · layers + step
+    seconds = slowness · roofline + row · rows + layer · layers + step
 
 `slowness` is how many times longer the products take than the measured ceilings allow (below one, if the ceilings were
-taken in a slower spell of a shared machine: then it corrects them); `layer` and `step` are what
+taken in a slower spell of a shared machine: then it corrects them); `row` is what a product of a matrix with one token
+takes for each row of the matrix, however short: the start and the end of a dot product; `layer` and `step` are what
 Python and the small operators cost, whatever the widths. On a batch of one, bytes and FLOPs rise together, each weight
 being read once for one multiply-add, so no fit can tell the two apart; the roofline takes the slower of them.
 
@@ -19,6 +20,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import nn
 
 from slmkit.config import ModelConfig
 from slmkit.model.cache import KVCache
@@ -26,7 +28,7 @@ from slmkit.model.decoder import Decoder
 from slmkit.profiling.roofline import Peaks, decode_cost
 from slmkit.profiling.timing import Timing, measure_in_turn
 
-CONSTANTS = 3
+CONSTANTS = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class DecodeModel:
 
     peaks: Peaks
     slowness: float  # times the roofline's seconds
+    row: float  # seconds a row of a matrix
     layer: float  # seconds a layer
     step: float  # seconds a step
     dtype: torch.dtype = torch.float32
@@ -47,9 +50,10 @@ class DecodeModel:
         return sum(self.parts(config, context).values())
 
     def parts(self, config: ModelConfig, context: int) -> dict[str, float]:
-        """Those seconds by cause: products, layers, step."""
+        """Those seconds by cause: products, rows, layers, step."""
         causes = causes_of(config, self.peaks, context, self.dtype)
-        return {"products": self.slowness * causes[0], "layers": self.layer * causes[1], "step": self.step}
+        constants = {"products": self.slowness, "rows": self.row, "layers": self.layer, "step": self.step}
+        return {name: one * cause for (name, one), cause in zip(constants.items(), causes, strict=True)}
 
     def residuals(self, configs: Mapping[str, ModelConfig], seconds: Mapping[str, float], context: int):
         """By name, how much longer a step took than predicted, as a share of the prediction: {"a": 0.1} is 10% more."""
@@ -58,14 +62,14 @@ class DecodeModel:
 
     def __str__(self):
         return (
-            f"{self.slowness:.2f} × roofline + {1e6 * self.layer:.0f} µs a layer + {1e6 * self.step:.0f} µs a step "
-            f"({self.peaks.processor}, threads: {self.peaks.threads})"
+            f"{self.slowness:.2f} × roofline + {1e9 * self.row:.0f} ns a row + {1e6 * self.layer:.0f} µs a layer + "
+            f"{1e6 * self.step:.0f} µs a step ({self.peaks.processor}, threads: {self.peaks.threads})"
         )
 
 
 def fit_decode_model(configs: Mapping[str, ModelConfig], seconds: Mapping[str, float], peaks: Peaks, context: int,
                      dtype: torch.dtype = torch.float32) -> DecodeModel:  # fmt: skip
-    """The model whose three constants, none negative, fit the measured `seconds` a step best.
+    """The model whose four constants, none negative, fit the measured `seconds` a step best.
 
     Least squares of the relative errors, so that a small model counts as much as a large one. `peaks` are those of the
     same machine and threads, measured with arrays as large as the models. Raises ValueError for fewer shapes than are
@@ -75,7 +79,7 @@ def fit_decode_model(configs: Mapping[str, ModelConfig], seconds: Mapping[str, f
 
     check_names(configs, seconds)
     if len(configs) <= CONSTANTS:
-        raise ValueError(f"{len(configs)} shapes cannot fit {CONSTANTS} constants and show an error; measure 5 or more")
+        raise ValueError(f"{len(configs)} shapes cannot fit {CONSTANTS} constants and show an error; measure 6 or more")
     if bad := [name for name, value in seconds.items() if not value > 0]:
         raise ValueError(f"seconds of {bad[0]} are {seconds[bad[0]]}; they must be above 0")
     causes = np.array([causes_of(config, peaks, context, dtype) for config in configs.values()])
@@ -83,11 +87,14 @@ def fit_decode_model(configs: Mapping[str, ModelConfig], seconds: Mapping[str, f
     return DecodeModel(peaks, *map(float, nnls(causes / measured[:, None], np.ones(len(measured)))[0]), dtype)
 
 
-def causes_of(config: ModelConfig, peaks: Peaks, context: int, dtype: torch.dtype) -> tuple[float, float, float]:
-    """What each constant is multiplied by: the roofline's seconds, the layers, one."""
+def causes_of(config: ModelConfig, peaks: Peaks, context: int, dtype: torch.dtype) -> tuple[float, int, int, int]:
+    """What each constant is multiplied by: the roofline's seconds, the rows of all matrices, the layers, one."""
     cost = decode_cost(config, context, dtype)
     roofline = max(cost.flops / peaks.peak_flops(dtype), cost.bytes * seconds_a_byte(peaks, cost.bytes))
-    return roofline, config.n_layers, 1.0
+    with torch.device("meta"):  # shapes without numbers
+        blocks = Decoder(config).blocks
+    matrices = [module for block in blocks for module in block.modules() if isinstance(module, nn.Linear)]
+    return roofline, sum(matrix.out_features for matrix in matrices) + config.vocab_size, config.n_layers, 1
 
 
 def seconds_a_byte(peaks: Peaks, size: float) -> float:

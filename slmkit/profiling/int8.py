@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from slmkit.model.decoder import Decoder
 
 FEW = 4  # rows up to which the narrow kernels are the faster way
+STEP = 16  # PyTorch's kernel for codes reads as many inputs at once, and past the end of a row if it must
 
 
 class Narrow(nn.Module):
@@ -25,6 +26,8 @@ class Narrow(nn.Module):
 
     def __init__(self, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None):
         super().__init__()
+        if scale is not None:
+            weight = F.pad(weight, (0, -weight.shape[1] % STEP))  # zeros
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
@@ -33,6 +36,8 @@ class Narrow(nn.Module):
         weight, scale, bias = self._buffers["weight"], self._buffers["scale"], self._buffers["bias"]
         narrow = weight.dtype if scale is None else torch.bfloat16
         rows = x.reshape(-1, x.shape[-1]).to(narrow)
+        if more := weight.shape[1] - rows.shape[1]:
+            rows = F.pad(rows, (0, more))
         if len(rows) > FEW:
             y = F.linear(rows.float(), weight.float())
             y = (y if scale is None else y * scale.float()).to(narrow)
