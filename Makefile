@@ -15,7 +15,7 @@ export JUPYTER_CONFIG_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_DATA_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/cache/jupyter/runtime
 
-.PHONY: help setup engine book preview test lab bench assignments clean
+.PHONY: help setup engine book preview test lab bench assignments wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 20
@@ -49,6 +49,9 @@ bench: setup  ## the side-by-side performance table
 
 assignments: setup  ## every lab for an instructor and for students, in build/assignments
 	@$(run) slmkit.course.assignments
+
+wheel: setup  ## the package as a wheel, in build/dist
+	@bash tools/wheel.sh
 
 clean:  ## removes what was built (build/ with its models, and _build/), keeps .venv
 	@rm -rf build _build
