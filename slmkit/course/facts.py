@@ -26,9 +26,11 @@ from slmkit.course import (
     mup_page,
     pipelines,
     quantization,
+    runtime_bench,
     sharing,
     training,
 )
+from slmkit.course.machine import in_words
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
 from slmkit.survey import evidence, statistics, zoo
@@ -81,6 +83,7 @@ RECORDED = {  # what a page may quote of a committed record; the size is the eff
     "seeds": lambda made: str(made["seeds_used"]),
     "verdict": lambda made: made["verdict"],
     "note": lambda made: made["note"],
+    "machine": lambda made: in_words(made["machine"]),
 }
 
 
@@ -143,5 +146,5 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
-FACTS |= latency_page.FACTS | memory_page.FACTS | lora_page.FACTS
+FACTS |= latency_page.FACTS | memory_page.FACTS | lora_page.FACTS | runtime_bench.FACTS
 FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS | hardware.FACTS

@@ -1,0 +1,68 @@
+"""Numbers on how far decoding stays from the memory's limit, from the record of `slmkit bench --only runtime`."""
+
+import json
+import re
+from functools import cache, partial
+
+from slmkit.paths import root
+
+# Copied from build/records/bench-runtime.json.
+RECORD = root() / "book" / "records" / "bench" / "runtime.json"
+NAMES = {
+    "transformers-fp32": "transformers fp32",
+    "fp32": "slmkit fp32",
+    "fp32-compiled": "slmkit fp32, compiled",
+    "transformers-bf16": "transformers bf16",
+    "bf16": "slmkit bf16",
+    "bf16-compiled": "slmkit bf16, compiled",
+    "int8": "slmkit int8",
+    "int8-compiled": "slmkit int8, compiled",
+    "F16": "llama.cpp F16",
+    "Q8_0": "llama.cpp Q8_0",
+    "Q4_0": "llama.cpp Q4_0",
+}
+THREADS = (1, 2)
+
+
+@cache
+def record() -> dict:
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+@cache
+def decoding() -> dict[tuple[str, int], dict]:
+    """By contestant and threads: tokens a second, and percent of the bandwidth. Who is in several rows has one time."""
+    found = {}
+    for row in record()["rows"]:
+        if row["what"].startswith("decoding: "):
+            mine, other = row["what"].removeprefix("decoding: ").split(" | ")
+            shares = re.match(r"(\d+)% peer, (\d+)% ours", row["notes"]["share of the memory's bandwidth"]).groups()
+            found[other, row["threads"]] = {"speed": row["theirs"], "share": shares[0]}
+            found[mine, row["threads"]] = {"speed": row["ours"], "share": shares[1]}
+    return found
+
+
+def speed(name: str, threads: int) -> str:
+    return f"{decoding()[NAMES[name], threads]['speed']:.3g}"
+
+
+def share(name: str, threads: int) -> str:
+    return f"{decoding()[NAMES[name], threads]['share']}%"
+
+
+def ratio(mine: str, other: str, threads: int = 1) -> str:
+    return f"{decoding()[NAMES[mine], threads]['speed'] / decoding()[NAMES[other], threads]['speed']:.2f}"
+
+
+FACTS = {
+    "bench.date": lambda: record()["date"],
+    "bench.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
+    "bench.same": lambda: f"{100 * record()['same_token']:.1f}%",
+    "bench.fp32.gain": partial(ratio, "fp32-compiled", "transformers-fp32"),
+    "bench.bf16.gain": partial(ratio, "bf16-compiled", "transformers-bf16"),
+    "bench.int8.gain": partial(ratio, "int8-compiled", "bf16-compiled"),
+}
+for _name in NAMES:
+    for _threads in THREADS:
+        FACTS[f"bench.{_name}.speed{_threads}"] = partial(speed, _name, _threads)
+        FACTS[f"bench.{_name}.share{_threads}"] = partial(share, _name, _threads)

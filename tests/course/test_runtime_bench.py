@@ -1,0 +1,38 @@
+"""The page's table of speeds is the benchmark's record, and says what the record says."""
+
+import re
+
+import pytest
+
+from slmkit.course.runtime_bench import FACTS, NAMES, THREADS, decoding, record
+from slmkit.paths import root
+from slmkit.profiling.bench_runtime import PAIRS
+
+PAGE = (root() / "book" / "runtime" / "latency.md").read_text(encoding="utf-8")
+
+
+def test_the_table_has_every_contestant():
+    assert set(re.findall(r"\{fact\}`(bench\.[^`]+)`", PAGE)) == set(FACTS)
+    assert set(NAMES.values()) == {name for pair in PAIRS for name in pair[:2]}
+    assert all(0 < len(fact()) < 60 for fact in FACTS.values())
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_the_numbers_are_those_of_the_repeats(threads):
+    rows = [row for row in record()["rows"] if row["threads"] == threads and row["what"].startswith("decoding")]
+    assert [row["what"] for row in rows] == [f"decoding: {mine} | {other}" for mine, other, _ in PAIRS]
+    for row, (mine, other, _) in zip(rows, PAIRS, strict=True):
+        for name, side in ((mine, "ours"), (other, "theirs")):
+            seconds = sorted(row["repeats"][side])
+            tokens = re.search(r"(\d+) tokens after the first", record()["settings"]["decoding"])[1]
+            assert decoding()[name, threads]["speed"] == pytest.approx(int(tokens) / seconds[len(seconds) // 2])
+
+
+def test_the_sentences_hold():
+    speeds = {name: decoding()[what, 1]["speed"] for name, what in NAMES.items()}
+    shares = {name: int(decoding()[what, 1]["share"]) for name, what in NAMES.items()}
+    assert max(shares[name] for name in NAMES if "fp32" in name or "bf16" in name) < 50 < shares["F16"]
+    assert 1 < speeds["fp32-compiled"] / speeds["transformers-fp32"] < 2, "see FASTER"
+    assert speeds["int8-compiled"] > speeds["bf16-compiled"]
+    both = [decoding()[what, 2]["speed"] / decoding()[what, 1]["speed"] for what in NAMES.values()]
+    assert max(both) < 1.3
