@@ -211,4 +211,5 @@ def attention_mask(time: int, tokens: int, window, slopes, padding, like: Tensor
         visible = visible & ((key >= padding[:, None, None, None]) | (distance == 0))
     if slopes is None:
         return visible
-    return (-slopes.float()[:, None, None] * distance).masked_fill(~visible, float("-inf")).to(like.dtype)
+    # Four axes, [1, H, T, S]: with three PyTorch's kernel for processors would write all scores out.
+    return (-slopes.float()[None, :, None, None] * distance).masked_fill(~visible, float("-inf")).to(like.dtype)
