@@ -209,8 +209,8 @@ def _grade(grade: Parser):
     grade.add_argument("folder", metavar="FOLDER", help="submissions, as STUDENT/LAB.ipynb or STUDENT/LAB/LAB.ipynb")
     grade.add_argument("--out", metavar="FOLDER", required=True, help="for points.csv and STUDENT.md")
     grade.add_argument("--lab", metavar="NN", help="only this lab, such as 03 (default all)")
-    grade.add_argument("--seconds", type=whole(1), default=20, help="processor time for an exercise; twice as many by "
-                       "the clock (default 20)")  # fmt: skip
+    grade.add_argument("--seconds", type=whole(1), default=10, help="processor time for an exercise; ten times as much "
+                       "by the clock (default 10)")  # fmt: skip
     grade.add_argument("--memory", metavar="MIB", type=whole(64), default=1024, help="memory for an exercise "
                        "(default 1024)")  # fmt: skip
 

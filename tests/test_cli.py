@@ -133,7 +133,7 @@ def test_the_example_in_the_help_runs(command, run, monkeypatch):
     if command == "lab run":
         assert asked["given"][:4] == ["--profile", "smoke", "--lab", "00"]
     if command == "grade":
-        assert asked["given"] == (Path("submitted"), Path("graded"), (20, 1024), None)
+        assert asked["given"] == (Path("submitted"), Path("graded"), (10, 1024), None)
     if command == "clean":
         assert asked["given"] == ("texts", "cleaned", ["gopher_quality", "minhash"])
         assert asked["workers"] == 2

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import psutil
 
 MIB = 2**20
+BY_THE_CLOCK = 10  # times the processor time: others may use the machine too
 REPORT_BYTES = MIB  # the longest file that may be written
 END = "\n"  # of a report: one without it is not whole
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
@@ -27,10 +28,14 @@ REFUSED = ("socket.", "subprocess.", "ctypes.dlopen", "resource.setrlimit", "os.
 
 
 class Limits(NamedTuple):
-    """Of one piece of work: seconds of processor time (twice as many by the clock), and MiB beyond what is held now."""
+    """Of one piece of work: seconds of processor time, and MiB of memory beyond what is held now."""
 
-    seconds: int = 20
+    seconds: int = 10
     megabytes: int = 1024
+
+    @property
+    def clock(self) -> int:
+        return BY_THE_CLOCK * self.seconds
 
 
 class Ended(Exception):
@@ -51,7 +56,7 @@ def run(work: Callable[[], str], limits: Limits, hidden: Path | None = None) -> 
             target=_confined, args=(work, report, own, limits, hidden), daemon=True
         )
         process.start()
-        process.join(2 * limits.seconds)
+        process.join(limits.clock)
         late = process.is_alive()
         _kill(process)
         said = report.read_text(encoding="utf-8") if process.exitcode == 0 else ""
@@ -71,7 +76,7 @@ def _kill(process):
 
 def _why(late: bool, code: int, limits: Limits) -> str:
     if late:
-        return f"no result after {2 * limits.seconds} s; is there a loop that never ends, or a wait?"
+        return f"no result after {limits.clock} s; is there a loop that never ends, or a wait?"
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"stopped after {limits.seconds} s of processor time; is there a loop that never ends?"
     return f"the process ended without a result (exit code {code}); does the code leave Python?"
@@ -100,7 +105,7 @@ def _limit(limits: Limits):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (REPORT_BYTES, REPORT_BYTES))
     resource.setrlimit(resource.RLIMIT_AS, (held + limits.megabytes * MIB,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds))
 
 
 def _leave_the_network():

@@ -51,8 +51,8 @@ def deaf():
     ("work", "told"),
     [
         (endless, "1 s of processor time"),
-        (deaf, "1 s of processor time|no result after 2 s"),
-        (lambda: time.sleep(60), "no result after 2 s"),
+        (deaf, "1 s of processor time"),
+        (lambda: time.sleep(60), "no result after 10 s"),
         (lambda: os._exit(0), "without a result"),
         (forged, "without a result"),
         (lambda: [].missing, "without a result"),
@@ -63,7 +63,7 @@ def test_what_comes_to_no_result_ends(work, told):
     started = time.monotonic()
     with pytest.raises(Ended, match=told):
         run(work, SHORT)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 40
 
 
 def test_memory_is_limited_beyond_what_is_held_already():
