@@ -20,6 +20,7 @@ from slmkit.course import (
     findings,
     hardware,
     harness_page,
+    killtable,
     latency_page,
     lora_page,
     memory_page,
@@ -146,5 +147,5 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
-FACTS |= latency_page.FACTS | memory_page.FACTS | lora_page.FACTS | runtime_bench.FACTS
+FACTS |= latency_page.FACTS | memory_page.FACTS | lora_page.FACTS | runtime_bench.FACTS | killtable.FACTS
 FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS | hardware.FACTS

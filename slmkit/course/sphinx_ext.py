@@ -24,6 +24,7 @@ from slmkit.course import (
     capability,
     datasets,
     glossary,
+    killtable,
     labclaims,
     ledger,
     modelpages,
@@ -167,7 +168,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", copy_mathjax)
     for part in (
         pages, ledger, labclaims, apipage, glossary, modelpages, calculator, datasets, capability, techniques,
-        widgets,
+        killtable, widgets,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
