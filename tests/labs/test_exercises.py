@@ -56,6 +56,27 @@ def test_an_answer_that_is_one_percent_off_fails(name):
     assert bool(said) == any(seen) == (name not in WHOLE)
 
 
+@pytest.mark.parametrize("name", [name for name in EXERCISES if name not in WHOLE])
+def test_each_part_of_an_answer_of_several_is_held_as_closely(name):
+    seen = {}  # part -> whether it has numbers that need not be whole
+
+    def one_off(part):
+        def answer(*args, **options):
+            made = solution(name)(*args, **options)
+            if not isinstance(made, tuple):
+                return made
+            seen.update((i, False) for i in range(len(made)) if i not in seen)
+            changed = off(made[part])
+            seen[part] |= changed is not made[part]
+            return (*made[:part], changed, *made[part + 1 :])
+
+        return answer
+
+    refused = [bool(told(name, one_off(0)))]
+    refused += [bool(told(name, one_off(part))) for part in range(1, len(seen))]
+    assert refused == (list(seen.values()) or [False])
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "message"),
     [(name, *answer) for name, answers in sorted(WRONG.items()) for answer in answers],
