@@ -1253,7 +1253,11 @@ GRADING = [
     ),
     *_in(
         "course/grading.py",
-        "course/test_grading.py",
+        "course/test_grading.py::test_a_deleted_cell_and_one_that_is_there_twice "
+        "course/test_grading.py::test_a_later_exercise_works_with_our_solution_of_an_earlier_one "
+        "course/test_grading.py::test_our_solutions_are_out_of_reach "
+        "course/test_grading.py::test_cells_that_python_cannot_read "
+        "course/test_grading.py::test_a_file_that_is_too_large_is_not_read",
         ("the first of two cells counts", "places[other][-1]", "places[other][0]"),
         ("later exercises work with a wrong answer", "        key.names |= ours\n        check(", "        check("),
         (
