@@ -51,7 +51,7 @@ class ClaimsByLab(SphinxDirective):
         address = self.env.app.builder.get_relative_uri
         title = f"Lab {lab.name[:2]}: {overview(lab, {})['title']}"
         section = nodes.section("", nodes.title("", title), ids=[f"lab-{lab.name[:2]}"])
-        page = nodes.reference("", "The lab", refuri=address(self.env.docname, f"labs/{lab.stem}"))
+        page = nodes.reference("", "The lab", refuri=address(self.env.docname, f"labs/{lab.stem}"), internal=True)
         section += nodes.paragraph("", "", page, nodes.Text(in_words(claims)))
         if claims:
             section += nodes.raw("", table(claims, address(self.env.docname, ledger.PAGE)), format="html")
