@@ -1213,7 +1213,7 @@ INSTRUMENTS = [
     ),
     *_in(
         "course/labclaims.py",
-        "course/test_labclaims.py",
+        "course/test_labclaims.py::test_what_decides_a_claim course/test_labclaims.py::test_text_is_escaped",
         ("what another lab records is left out", ' or claim["id"] in measured]', "]"),
         ("what the tables decide is open", 'if claim["id"] in DECIDED else []', "if False else []"),
         ("markup in a statement", "{escape(claim['statement'])}", "{claim['statement']}"),

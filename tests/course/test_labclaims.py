@@ -69,6 +69,7 @@ def test_what_decides_a_claim():
     assert claims["C5"]["by"] == "the survey's tables"
     assert own["C28a"] == "this lab"
     assert own["C9"] == "the survey's tables and this lab"
+    assert own["C59"] == "the survey's tables and this lab"  # a claim on capability, which lab 01 computes
     assert own["C13"] == "published configurations and this lab"
 
 
