@@ -31,7 +31,6 @@ from slmkit.course import (
     sharing,
     training,
 )
-from slmkit.course.machine import in_words
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
 from slmkit.paths import root
 from slmkit.survey import evidence, statistics, zoo
@@ -84,7 +83,7 @@ RECORDED = {  # what a page may quote of a committed record; the size is the eff
     "seeds": lambda made: str(made["seeds_used"]),
     "verdict": lambda made: made["verdict"],
     "note": lambda made: made["note"],
-    "machine": lambda made: in_words(made["machine"]),
+    "machine": lambda made: made["machine"]["cpu"],
 }
 
 
