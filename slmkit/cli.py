@@ -17,6 +17,7 @@ MODULES = (
     dict.fromkeys(("train", "generate"), "textcommands")
     | dict.fromkeys(("count", "compare", "models", "claims"), "surveycommands")
     | {"profile": "profilecommand"}
+    | dict.fromkeys(("capstone_train", "capstone_score"), "capstonecommands")
 )
 FAILURES = (OSError, RuntimeError, ArithmeticError, ImportError, MemoryError)
 
@@ -165,6 +166,8 @@ def build_parser() -> Parser:
     run.add_argument("number", metavar="NN", help="the lab's number, such as 00")
     run.add_argument("--profile", choices=["smoke", "cpu", "full"], default=os.environ.get("SLMKIT_PROFILE") or "cpu",
                      help="smoke, cpu (default) or full")  # fmt: skip
+    _capstone(command("capstone", "trains or scores a design for the capstone, lab 16",
+                      "slmkit capstone score build/capstone/reference", function="lab_help"), command)  # fmt: skip
     _grade(command("grade", "grades a class's notebooks: points as CSV, and a page of feedback for each student",
                    "slmkit grade submitted --out graded"))  # fmt: skip
     _train(command("train", "trains a decoder on text; run again, it goes on where it was stopped",
@@ -203,6 +206,23 @@ def _train(train: Parser):
     train.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="default auto")
     train.add_argument("--seed", type=whole(0), default=0, help="of weights and batches (default 0)")
     train.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="default auto")
+
+
+def _capstone(capstone: Parser, command):
+    actions = capstone.add_subparsers(metavar="COMMAND")
+    train = command("train", "trains a design and hands it in, in a folder", "slmkit capstone train small --out "
+                    "build/capstone/reference", actions, "capstone_train")  # fmt: skip
+    train.add_argument(
+        "design", metavar="DESIGN", help="a design.json, or tiny, small or large for a budget's reference"
+    )
+    train.add_argument("--out", metavar="FOLDER", required=True, help="for the hand-in; a new folder")
+    score = command("score", "scores a hand-in and gives it a place on the local leaderboard",
+                    "slmkit capstone score build/capstone/reference", actions, "capstone_score")  # fmt: skip
+    score.add_argument("folder", metavar="FOLDER", help="with design.json, the model and its tokenizer")
+    score.add_argument("--hidden", metavar="FILE", help="a text from the corpus's source that nobody has seen: the "
+                       "score is on it, and a model that was trained on it is refused")  # fmt: skip
+    score.add_argument("--again", action="store_true", help="also train the design again, on this machine, and refuse "
+                       "other bits")  # fmt: skip
 
 
 def _grade(grade: Parser):

