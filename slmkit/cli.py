@@ -151,9 +151,7 @@ def build_parser() -> Parser:
     claims = command("claims", "the survey's claims and their verdicts", "slmkit claims --lab 01 --verdict disagrees")
     claims.add_argument("--lab", help="only the claims of this lab, such as 01")
     claims.add_argument("--verdict", metavar="WORDS", help="only those whose verdict contains these words")
-    claims.add_argument(
-        "--mark", choices=["K", "Q", "!"], help="K boxed insight, Q with a number, ! something is wrong"
-    )
+    claims.add_argument("--mark", choices=["K", "Q", "!"], help="K boxed insight, Q with a number, ! an error")
     _clean(command("clean", "filters and deduplicates documents; run again, it goes on where it was stopped",
                    "slmkit clean texts cleaned --steps gopher_quality,minhash --workers 2"))  # fmt: skip
     lab = command("lab", "lists the labs, or runs one", "slmkit lab list", function="lab_help")

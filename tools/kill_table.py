@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "labs"))
 
-import catalogue  # noqa: E402
+import tried  # noqa: E402
 
 from slmkit.course.killtable import COLUMNS, TABLE  # noqa: E402
 
@@ -25,10 +25,10 @@ def main():
     with open(TABLE, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        for name in catalogue.FUNCTIONS:
+        for name in tried.FUNCTIONS:
             with contextlib.redirect_stdout(io.StringIO()):  # the ticks
-                wrong = [catalogue.told(name, answer) for answer in catalogue.wrong(name)]
-                right = [catalogue.told(name, answer) for answer in catalogue.RIGHT[name]]
+                wrong = [tried.told(name, answer) for answer in tried.wrong(name)]
+                right = [tried.told(name, answer) for answer in tried.RIGHT[name]]
             table.writerow([name, len(wrong), len(wrong) - wrong.count(None), len(right), right.count(None)])
             for said in filter(None, right):
                 print(f"refused, but right: {said}")

@@ -112,8 +112,8 @@ def facts() -> dict[str, Callable[[], str]]:
     found = {}
     for name, made in kept().items():
         if "arms" not in made:
-            numbers = {key: value for key, value in made["values"].items() if not _texts(value)}
-            found |= {f"finding.{name}.{key}": partial(_said, value) for key, value in numbers.items()}
+            quoted = {key: value for key, value in made["values"].items() if not (_texts(value) or _long(value))}
+            found |= {f"finding.{name}.{key}": partial(_said, value) for key, value in quoted.items()}
             continue
         found |= {f"comparison.{name}.seeds": partial(str, len(made["seeds"])),
                   f"comparison.{name}.equal": partial(str, made["equal"])}  # fmt: skip
@@ -125,6 +125,11 @@ def facts() -> dict[str, Callable[[], str]]:
 
 def _texts(value) -> bool:
     return isinstance(value, list) and not all(isinstance(one, (int, float)) for one in value)
+
+
+def _long(value) -> bool:
+    """Whether it is a sentence, for a reader of the record."""
+    return isinstance(value, str) and len(value) > 40
 
 
 def _said(value) -> str:

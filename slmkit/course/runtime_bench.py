@@ -1,9 +1,10 @@
-"""Numbers on how far decoding stays from the memory's limit, from the record of `slmkit bench --only runtime`."""
+"""How far decoding stays from the memory's limit: the record of `slmkit bench --only runtime`, and lab 14's fit."""
 
 import json
 import re
 from functools import cache, partial
 
+from slmkit.course.findings import kept
 from slmkit.paths import root
 
 # Copied from build/records/bench-runtime.json.
@@ -22,6 +23,7 @@ NAMES = {
     "Q4_0": "llama.cpp Q4_0",
 }
 THREADS = (1, 2)
+CAUSES = ("roofline", "row", "layer", "rest")
 
 
 @cache
@@ -54,6 +56,13 @@ def ratio(mine: str, other: str, threads: int = 1) -> str:
     return f"{decoding()[NAMES[mine], threads]['speed'] / decoding()[NAMES[other], threads]['speed']:.2f}"
 
 
+def fitted(cause: str) -> str:
+    """One of the four constants of lab 14's model of a step, as that model prints them."""
+    constants = kept()["14-model"]["values"]["constants"]
+    words = ("× roofline", "ns a row", "µs a layer", "µs a step")
+    return dict(zip(CAUSES, [re.search(rf"([\d.]+) {word}", constants)[1] for word in words]))[cause]
+
+
 FACTS = {
     "bench.date": lambda: record()["date"],
     "bench.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
@@ -62,6 +71,7 @@ FACTS = {
     "bench.bf16.gain": partial(ratio, "bf16-compiled", "transformers-bf16"),
     "bench.int8.gain": partial(ratio, "int8-compiled", "bf16-compiled"),
 }
+FACTS |= {f"bench.step.{_cause}": partial(fitted, _cause) for _cause in CAUSES}
 for _name in NAMES:
     for _threads in THREADS:
         FACTS[f"bench.{_name}.speed{_threads}"] = partial(speed, _name, _threads)

@@ -23,10 +23,11 @@ def test_fact_is_a_short_text(name):
 
 
 def test_a_record_without_a_value_tells_its_verdict_alone(tmp_path):
-    made = {"effect": None, "interval": None, "verdict": "not testable here", "reason": "why", "note": ""}
+    made = {"effect": None, "interval": None, "verdict": "not testable here", "reason": "why", "note": "",
+            "machine": {"cpu": "a processor"}}  # fmt: skip
     (tmp_path / "C65.json").write_text(json.dumps(made))
     told = {name: say() for name, say in facts._recorded(tmp_path / "C65.json").items()}
-    assert told == {"record.C65.verdict": "not testable here"}
+    assert told == {"record.C65.verdict": "not testable here", "record.C65.machine": "a processor"}
 
 
 def test_facts_that_other_facts_imply():

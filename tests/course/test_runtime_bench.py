@@ -4,9 +4,12 @@ import re
 
 import pytest
 
-from slmkit.course.runtime_bench import FACTS, NAMES, THREADS, decoding, record
+from slmkit.course.findings import kept
+from slmkit.course.runtime_bench import CAUSES, FACTS, NAMES, THREADS, decoding, record
 from slmkit.paths import root
+from slmkit.profiling import Peaks
 from slmkit.profiling.bench_runtime import PAIRS
+from slmkit.profiling.decode_model import DecodeModel
 
 PAGE = (root() / "book" / "runtime" / "latency.md").read_text(encoding="utf-8")
 
@@ -26,6 +29,14 @@ def test_the_numbers_are_those_of_the_repeats(threads):
             seconds = sorted(row["repeats"][side])
             tokens = re.search(r"(\d+) tokens after the first", record()["settings"]["decoding"])[1]
             assert decoding()[name, threads]["speed"] == pytest.approx(int(tokens) / seconds[len(seconds) // 2])
+
+
+def test_the_constants_are_those_that_the_model_prints():
+    peaks = Peaks("cpu", "made up", 1, {"float32": {64: 1e11}}, {10**6: 4e10})
+    causes = {name: float(FACTS[f"bench.step.{name}"]()) for name in CAUSES}
+    model = DecodeModel(peaks, causes["roofline"], causes["row"] / 1e9, causes["layer"] / 1e6, causes["rest"] / 1e6)
+    said = kept()["14-model"]["values"]["constants"]
+    assert str(model).split(" (")[0] == said.split(" (")[0]
 
 
 def test_the_sentences_hold():

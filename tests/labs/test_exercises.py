@@ -1,11 +1,11 @@
 """Every exercise of every lab: the solution passes, the stub fails, wrong answers are told what is wrong, and right
-ones pass however they are written. The answers are in catalogue.py and the files that it reads.
+ones pass however they are written. The answers are in tried.py and the files that it reads.
 """
 
 import csv
 
 import pytest
-from catalogue import CELLS, FUNCTIONS, RIGHT, WHOLE, WRONG, off, solution, told, turned, wrong, zero
+from tried import CELLS, FUNCTIONS, RIGHT, WHOLE, WRONG, off, solution, told, turned, wrong, zero
 
 from slmkit.course.grading import definitions
 from slmkit.course.killtable import COLUMNS, TABLE
