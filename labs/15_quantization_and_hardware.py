@@ -28,7 +28,7 @@ from slmkit.course import check, finding, record, start
 from slmkit.data import corpora
 from slmkit.data.packing import TokenRow
 from slmkit.data.prepared import prepare
-from slmkit.profiling import calibrated, energy, forms, measure_latency, measure_peaks, prefill_cost, throughput
+from slmkit.profiling import calibrated, energy, forms, measure_latency, measure_peaks, prefill_cost
 from slmkit.profiling.engine import Engine
 from slmkit.profiling.quantization import quantize
 from slmkit.survey.verdicts import interval
@@ -218,14 +218,14 @@ plt.show()
 # %% [markdown]
 # ### Threads, bandwidth, energy, a GPU
 # With several threads only the clock on the wall is honest. More bytes a second than the machine can read would be an
-# error, and stops the lab. A GPU's advantage, says the survey, is larger in prefill.
+# error, and stops the lab, after more looks at what it can. A GPU's advantage, says the survey, is larger in prefill.
 
 # %%
 some = {form: files["wide"][form] for form in ("F16", FOUR) if not missing}
 runs["threads"] = forms.in_turn(some, (LONG,), lab.new, lab.seeds[:3], (1, 2))
 for form in some:
     wall = {(phase, n): spent("threads", phase, form, LONG, n, "wall") for phase in PHASES for n in (1, 2)}
-    rate = throughput(size := sizes["wide"][form], np.median(spent("wide", "decode", form)), peaks.peak_bandwidth(size))
+    rate, peaks = forms.reading_rate(sizes["wide"][form], np.median(spent("wide", "decode", form)), peaks)
     finding(f"15-threads-{form}", "two threads over one by the clock; bytes that one reads in decode",
             **{phase: (wall[phase, 1] / wall[phase, 2]).tolist() for phase in PHASES},
             gigabytes_a_second=rate / 1e9, share_of_memory=rate / peaks.peak_bandwidth())

@@ -6,6 +6,7 @@ A form is a name of `engine.FORMATS`. The file that bears it may hold other type
 import hashlib
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -26,6 +27,8 @@ from slmkit.paths import build_folder
 from slmkit.profiling import engine
 from slmkit.profiling.engine import Engine
 from slmkit.profiling.latency import Latency
+from slmkit.profiling.roofline import Peaks, measure_again
+from slmkit.profiling.timing import throughput
 
 CODE = ("interop/gguf.py", "interop/layouts.py")  # what decides how a decoder is written
 
@@ -145,3 +148,17 @@ def why_not() -> str:
     except ImportError as error:
         return str(error)
     return ""
+
+
+def reading_rate(size: int, seconds: float, peaks: Peaks, looks: int = 20) -> tuple[float, Peaks]:
+    """Bytes/s of a step that reads `size` bytes in `seconds`, and the ceilings, as high as they had to be found.
+
+    A busy neighbour can only lower a measured ceiling. So before a rate above it raises AbovePeakError, the ceilings
+    are measured again, up to `looks` times, two seconds apart.
+    """
+    for _ in range(looks):
+        if size / seconds <= peaks.peak_bandwidth(size):
+            break
+        time.sleep(2)
+        peaks = measure_again(peaks)
+    return throughput(size, seconds, peaks.peak_bandwidth(size), "reading"), peaks

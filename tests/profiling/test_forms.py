@@ -9,7 +9,8 @@ from slmkit import Decoder, ModelConfig
 from slmkit.data.packing import TokenRow
 from slmkit.evaluation import bits_per_byte
 from slmkit.interop import from_gguf
-from slmkit.profiling import engine, forms
+from slmkit.profiling import Peaks, engine, forms
+from slmkit.profiling.timing import AbovePeakError
 
 FORMS = ("F16", "Q8_0", "Q4_K_M", "Q3_K")
 
@@ -107,3 +108,22 @@ def test_without_the_engine_there_is_one_line(decoder, monkeypatch):
     with pytest.raises(ImportError, match="make engine"):
         forms.stored(decoder, ("F16",))
     engine._engine.cache_clear()
+
+
+def test_a_rate_above_the_ceiling_stands_only_if_the_ceiling_proves_higher(monkeypatch):
+    looks = []
+
+    def again(peaks):
+        looks.append(peaks)
+        return Peaks("cpu", "made up", 1, {}, {10**6: 2e9 if len(looks) == 3 else 1.1e9})
+
+    monkeypatch.setattr(forms, "measure_again", again)
+    monkeypatch.setattr(forms.time, "sleep", lambda seconds: None)
+    low = Peaks("cpu", "made up", 1, {}, {10**6: 1e9})
+    assert forms.reading_rate(10**6, 2e-3, low) == (5e8, low)
+    assert not looks
+    rate, found = forms.reading_rate(15 * 10**5, 1e-3, low)
+    assert (rate, found.peak_bandwidth(), len(looks)) == (1.5e9, 2e9, 3)
+    with pytest.raises(AbovePeakError):
+        forms.reading_rate(30 * 10**5, 1e-3, low, looks=5)
+    assert len(looks) == 8
