@@ -294,8 +294,8 @@ def test_claims_are_chosen(run):
     assert {row["verdict"] for row in found} == {"the survey's own data disagrees"}
     assert {row["mark"] for row in found} == {"!"}
     assert "C83" in {row["id"] for row in found}
-    _, out, _ = run("claims --json --verdict measured")
-    assert {row["verdict"] for row in json.loads(out)} == {"not measured yet"}
+    _, out, _ = run("claims --json --verdict testable")
+    assert {row["verdict"] for row in json.loads(out)} == {"not testable here"}
 
 
 def test_count_for_programs(run):
