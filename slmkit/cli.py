@@ -218,7 +218,7 @@ def _capstone(capstone: Parser, command):
                     "slmkit capstone score build/capstone/reference", actions, "capstone_score")  # fmt: skip
     score.add_argument("folder", metavar="FOLDER", help="with design.json, the model and its tokenizer")
     score.add_argument("--hidden", metavar="FILE", help="a text from the corpus's source that nobody has seen: the "
-                       "score is on it, and a model that was trained on it is refused")  # fmt: skip
+                       "score is on it, and a model that knows it too well is refused")  # fmt: skip
     score.add_argument("--again", action="store_true", help="also train the design again, on this machine, and refuse "
                        "other bits")  # fmt: skip
 

@@ -3,11 +3,9 @@
 import re
 from html import unescape
 from importlib import import_module
-from io import StringIO
 
 import pytest
-from sphinx.application import Sphinx
-from sphinx.util.docutils import docutils_namespace, patch_docutils
+from sphinx_page import build
 
 import slmkit
 from slmkit import course
@@ -40,13 +38,7 @@ def names(page):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, page):
     """The HTML of the page, and the warnings of its build."""
-    folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
-    for name, text in (("conf.py", CONF), ("index.md", page)):
-        (folder / name).write_text(text)
-    with patch_docutils(folder), docutils_namespace():
-        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
-        app.build(force_all=True)
-    return (folder / "out" / "index.html").read_text(), warnings.getvalue()
+    return build(tmp_path_factory.mktemp("book"), {"conf.py": CONF, "index.md": page})
 
 
 def test_every_public_name_is_there(names):

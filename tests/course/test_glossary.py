@@ -1,11 +1,9 @@
 """A word of the glossary lists the pages that link it, by any of its names, in the book's order."""
 
 import re
-from io import StringIO
 
 import pytest
-from sphinx.application import Sphinx
-from sphinx.util.docutils import docutils_namespace, patch_docutils
+from sphinx_page import build
 
 from slmkit.paths import root
 
@@ -29,13 +27,7 @@ LINKS = re.compile(r"\{term\}`(?:[^`<]*<([^>`]+)>|([^`<]+))`")
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The HTML of the glossary, and the warnings of its build."""
-    folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
-    for name, text in {"conf.py": CONF, **PAGES}.items():
-        (folder / name).write_text(text)
-    with patch_docutils(folder), docutils_namespace():
-        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
-        app.build(force_all=True)
-    return (folder / "out" / "words.html").read_text(), warnings.getvalue()
+    return build(tmp_path_factory.mktemp("book"), {"conf.py": CONF, **PAGES}, "words")
 
 
 def test_an_entry_lists_its_pages_once_in_the_books_order(built):

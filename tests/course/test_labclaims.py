@@ -2,11 +2,9 @@
 
 import ast
 import re
-from io import StringIO
 
 import pytest
-from sphinx.application import Sphinx
-from sphinx.util.docutils import docutils_namespace, patch_docutils
+from sphinx_page import build
 
 from slmkit.course import labclaims
 from slmkit.course.ledger import anchor
@@ -31,14 +29,10 @@ PAGE = """# By lab
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The HTML of a page with the index, and the warnings of its build."""
-    folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
-    for name, text in (("conf.py", CONF), ("index.md", PAGE)):
-        (folder / name).write_text(text)
-    with pytest.MonkeyPatch.context() as patch, patch_docutils(folder), docutils_namespace():
+    folder = tmp_path_factory.mktemp("book")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLMKIT_BUILD", str(folder / "build"))
-        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
-        app.build(force_all=True)
-    return (folder / "out" / "index.html").read_text(), warnings.getvalue()
+        return build(folder, {"conf.py": CONF, "index.md": PAGE})
 
 
 def test_the_page_has_every_lab_and_every_claim(built):

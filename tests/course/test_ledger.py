@@ -1,11 +1,9 @@
 """The ledger's page holds every claim with its verdict, and the errata name every error."""
 
 import re
-from io import StringIO
 
 import pytest
-from sphinx.application import Sphinx
-from sphinx.util.docutils import docutils_namespace, patch_docutils
+from sphinx_page import build
 
 from slmkit.course import ledger
 from slmkit.paths import root
@@ -48,15 +46,10 @@ def no_records(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The HTML of a page with everything that ledger.py adds, and the warnings of its build."""
-    folder, warnings = tmp_path_factory.mktemp("book"), StringIO()
-    for name, text in (("conf.py", CONF), ("index.md", PAGE), ("labs/00_x.md", "# A lab\n")):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    with pytest.MonkeyPatch.context() as patch, patch_docutils(folder), docutils_namespace():
+    folder = tmp_path_factory.mktemp("book")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLMKIT_BUILD", str(folder / "build"))
-        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=StringIO(), warning=warnings)
-        app.build(force_all=True)
-    return (folder / "out" / "index.html").read_text(), warnings.getvalue()
+        return build(folder, {"conf.py": CONF, "index.md": PAGE, "labs/00_x.md": "# A lab\n"})
 
 
 def test_every_claim_has_its_line_and_its_details(built):
