@@ -30,6 +30,7 @@ from slmkit.course import (
     modelpages,
     pages,
     style,
+    teaching,
     techniques,
     widgets,
 )
@@ -168,7 +169,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", copy_mathjax)
     for part in (
         pages, ledger, labclaims, apipage, glossary, modelpages, calculator, datasets, capability, techniques,
-        killtable, widgets,
+        killtable, teaching, widgets,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,187 @@
+"""The instructor's guide: its tables from book/teaching/course.toml and from what runs of the labs took.
+
+- {lab-costs}, a directive: time and memory of every lab in every profile that was measured.
+- {lab-needs} 04, a directive: what a lab needs, and what it takes.
+- {syllabus} 8, a directive: the plan for so many weeks.
+
+`python -m slmkit.course.teaching` copies what the last runs took from build/labs into COSTS, which is committed: a full
+run takes too long to be made again for each site.
+"""
+
+import csv
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from statistics import median
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from slmkit.course.lab import PROFILES, duration, last_run
+from slmkit.course.machine import in_words
+from slmkit.course.progress import overview
+from slmkit.course.source import labs
+from slmkit.paths import root
+
+COURSE = root() / "book" / "teaching" / "course.toml"
+COSTS = root() / "book" / "records" / "teaching" / "costs.csv"
+COLUMNS = ("lab", "profile", "seconds", "peak_mb", "date", "machine")
+CLASS = 30  # students, in the examples
+
+
+@cache
+def course() -> dict:
+    """What labs need, `labs`, and the plans, `plan`."""
+    return tomllib.loads(COURSE.read_text(encoding="utf-8"))
+
+
+def plan(weeks: int) -> dict:
+    """The plan for so many weeks. Raises ValueError when there is none."""
+    found = {one["weeks"]: one for one in course()["plan"]}
+    if weeks not in found:
+        raise ValueError(f"there is no plan for {weeks} weeks; there are plans for {', '.join(map(str, found))}")
+    return found[weeks]
+
+
+def costs() -> dict[tuple[str, str], dict]:
+    """What a lab took in a profile: seconds on one thread, kept training included, and MB at the peak."""
+    with open(COSTS, encoding="utf-8", newline="") as file:
+        read = list(csv.DictReader(file))
+    numbers = {"seconds": float, "peak_mb": int}
+    return {(row["lab"], row["profile"]): row | {name: kind(row[name]) for name, kind in numbers.items()}
+            for row in read}  # fmt: skip
+
+
+def remember():
+    """Puts what the last runs under build/labs took into COSTS; rows of labs that have not run here stay."""
+    known = costs() if COSTS.is_file() else {}
+    for number, profile in ((lab.name[:2], profile) for lab in labs() for profile in PROFILES):
+        if run := last_run(number, profile):
+            spent = round(run["cpu_s"] + run.get("kept_s", 0), 1)
+            row = (number, profile, spent, run["peak_mb"], run["date"], in_words(run["machine"]))
+            known[number, profile] = dict(zip(COLUMNS, row))
+    COSTS.parent.mkdir(parents=True, exist_ok=True)
+    with open(COSTS, "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(known[key] for key in sorted(known))
+    print(f"{len(known)} rows in {COSTS}")
+
+
+# -- numbers that pages state ----------------------------------------------------------------------------------------
+
+
+def _of(profile: str, column: str) -> list:
+    return [row[column] for (_, ran), row in costs().items() if ran == profile]
+
+
+def _most(column: str) -> dict:
+    """The row of the cpu profile with the most of a column."""
+    return max((row for (_, ran), row in costs().items() if ran == "cpu"), key=lambda row: row[column])
+
+
+def hours(seconds: float) -> str:
+    """Processor time of a class for people."""
+    return f"{seconds / 3600:.0f} hours"
+
+
+FACTS: dict[str, Callable[[], str]] = {
+    "teaching.class": lambda: str(CLASS),
+    "teaching.cpu_total": lambda: duration(sum(_of("cpu", "seconds"))),
+    "teaching.cpu_longest": lambda: duration(_most("seconds")["seconds"]),
+    "teaching.cpu_longest_lab": lambda: _most("seconds")["lab"],
+    "teaching.class_hours": lambda: hours(CLASS * sum(_of("cpu", "seconds"))),
+    "teaching.memory_most": lambda: f"{_most('peak_mb')['peak_mb']:,} MB",
+    "teaching.memory_most_lab": lambda: _most("peak_mb")["lab"],
+    "teaching.memory_median": lambda: f"{median(_of('cpu', 'peak_mb')):,.0f} MB",
+    "teaching.class_memory": lambda: f"{CLASS * _most('peak_mb')['peak_mb'] / 1000:.0f} GB",
+    "teaching.class_memory_median": lambda: f"{CLASS * median(_of('cpu', 'peak_mb')) / 1000:.0f} GB",
+    "teaching.labs": lambda: str(len(labs())),
+}
+
+
+# -- directives ------------------------------------------------------------------------------------------------------
+
+
+class _Written(SphinxDirective):
+    """A directive that writes Markdown, which is then read."""
+
+    def run(self):
+        found = nodes.Element()
+        self.state.nested_parse(StringList(self.lines()), 0, found)
+        return found.children
+
+
+class LabCosts(_Written):
+    def lines(self) -> list[str]:
+        known, heads = costs(), [head for profile in PROFILES for head in (f"{profile}, time", f"{profile}, memory")]
+        lines = [f"| lab | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
+        for lab in labs():
+            rows = [known.get((lab.name[:2], profile)) for profile in PROFILES]
+            cells = [cell for row in rows for cell in (took(row), held(row))]
+            lines.append(f"| [](/labs/{lab.stem}) | {' | '.join(cells)} |")
+        machines = sorted({f"{row['machine']}, {row['date']}" for row in known.values()})
+        return [*lines, "", f"Measured on one thread: {'; '.join(machines)}."]
+
+
+class LabNeeds(_Written):
+    required_arguments = 1
+
+    def lines(self) -> list[str]:
+        (lab,) = labs([self.arguments[0]])
+        number, needs, known = lab.name[:2], course()["labs"][lab.name[:2]], costs()
+        links = [f"[{one.name[:2]}](/labs/{one.stem})" for one in labs(needs["after"]) if needs["after"]]
+        after = ", ".join(links) or "no other lab"
+        times = [f"{profile} {took(known[number, profile])}, {held(known[number, profile])}" for profile in PROFILES
+                 if (number, profile) in known]  # fmt: skip
+        exercises = len(overview(lab, {})["exercises"])
+        return [f"[The lab](/labs/{lab.stem}), {exercises} exercises. *After:* {after}. "
+                f"*Mathematics:* {needs['mathematics']}. *Python:* {needs['python']}. "
+                f"*Measured:* {'; '.join(times) or 'not yet'}."]  # fmt: skip
+
+
+class Syllabus(_Written):
+    required_arguments = 1
+
+    def lines(self) -> list[str]:
+        chosen, known, titles = plan(int(self.arguments[0])), costs(), {lab.name[:2]: lab.stem for lab in labs()}
+        table = ["| week | read | labs | exercises | one run | memory |", "|--:|---|---|--:|--:|--:|"]
+        notes, used = [], []
+        for number, week in enumerate(chosen["week"], 1):
+            pages = ", ".join(f"[](/{page})" for page in week["read"])
+            links = ", ".join(f"[](/labs/{titles[lab]})" for lab in week["labs"])
+            exercises = sum(len(overview(lab, {})["exercises"]) for lab in labs(week["labs"]))
+            used += (rows := [known[lab, "cpu"] for lab in week["labs"] if (lab, "cpu") in known])
+            table.append(f"| {number} | {pages} | {links} | {exercises} | {total(rows)} | {most(rows)} |")
+            notes.append(f"{number}. **{week['title']}.** {week['goal']} *Leave out:* {week['leave']}")
+        head = f"For {chosen['whom']}. Left for another time: {chosen['later']}."
+        end = f"All labs of this plan, once, in the `cpu` profile: {total(used)} of processor time."
+        return [head, "", *table, "", end, "", *notes]
+
+
+def took(row: dict | None) -> str:
+    return duration(row["seconds"]) if row else "not kept"
+
+
+def held(row: dict | None) -> str:
+    return f"{row['peak_mb']:,} MB" if row else ""
+
+
+def total(rows: list[dict]) -> str:
+    return duration(sum(row["seconds"] for row in rows)) if rows else "not measured"
+
+
+def most(rows: list[dict]) -> str:
+    return held(max(rows, key=lambda row: row["peak_mb"])) if rows else ""
+
+
+def setup(app: Sphinx):
+    app.add_directive("lab-costs", LabCosts)
+    app.add_directive("lab-needs", LabNeeds)
+    app.add_directive("syllabus", Syllabus)
+
+
+if __name__ == "__main__":
+    remember()
