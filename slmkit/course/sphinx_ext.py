@@ -24,11 +24,13 @@ from slmkit.course import (
     capability,
     datasets,
     glossary,
+    icons,
     killtable,
     labclaims,
     ledger,
     modelpages,
     pages,
+    publishing,
     style,
     teaching,
     techniques,
@@ -41,8 +43,11 @@ from slmkit.paths import build_folder
 
 logger = logging.getLogger(__name__)
 
-# Of MathJax's 24 MB, what a page with TeX input and HTML output can ask for.
-MATHJAX = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
+# Of MathJax's 24 MB, what a page with TeX input and HTML output can ask for. The parts weigh less than the one file of
+# all, tex-chtml.js, because they leave out the menu.
+MATHJAX = ("input/tex", "output/chtml", "a11y/assistive-mml")
+MATHJAX_FILES = [f"{part}.js" for part in ("startup", "core", *MATHJAX, "output/chtml/fonts/tex")]
+MATHJAX_FOLDERS = ("input/tex/extensions", "output/chtml/fonts/woff-v2")
 
 
 class Fact(SphinxRole):
@@ -147,18 +152,22 @@ def _shared(runs: dict, describe) -> list[str]:
     return [f"| {text} | {', '.join(numbers)} |" for text, numbers in found.items()]
 
 
+def point_to_mathjax(app: Sphinx, config):
+    config.mathjax_path = "mathjax/startup.js"
+    config.mathjax3_config = {"loader": {"load": list(MATHJAX)}}
+
+
 def copy_mathjax(app: Sphinx):
     """MathJax from its Python package into the site, so that a page asks nobody else for it."""
     if app.builder.format != "html":
         return
     source = Path(find_spec("mathjax").submodule_search_locations[0], "static", "mathjax", "es5")
     target = Path(app.outdir, "_static", "mathjax")
-    for name in MATHJAX:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
-        else:
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, target / name)
+    for name in MATHJAX_FOLDERS:
+        shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+    for name in MATHJAX_FILES:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
 
 
 def setup(app: Sphinx) -> dict:
@@ -166,10 +175,11 @@ def setup(app: Sphinx) -> dict:
     app.add_role("fact", Fact())
     app.add_directive("drawn", Drawn)
     app.add_directive("lab-status", LabStatus)
+    app.connect("config-inited", point_to_mathjax)
     app.connect("builder-inited", copy_mathjax)
     for part in (
         pages, ledger, labclaims, apipage, glossary, modelpages, calculator, datasets, capability, techniques,
-        killtable, teaching, widgets,
+        killtable, teaching, widgets, publishing, icons,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
