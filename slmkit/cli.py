@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
+from importlib import import_module, metadata
 
 CORPORA = "speeches, code, tinyworld, or a folder of .txt and .md files"
 MODEL = "a model of the survey, a folder that `slmkit train` or slmkit.save wrote, or a configuration as .json"
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.parser.unknown(left[0])
     except SystemExit as end:  # after --help, or the one line of Parser.error
         return end.code or 0
+    if options.version:
+        print(f"slmkit {metadata.version('slmkit')}")
+        return 0
     if options.command is None:
         options.parser.print_help()
         return 0
@@ -45,7 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         return complain(options.parser.prog, error, 2)
     except FAILURES as error:
+        if isinstance(error, ModuleNotFoundError) and (told := needed(error)):
+            error = ImportError(told)
         return complain(options.parser.prog, error, 1)
+
+
+def needed(error: ModuleNotFoundError) -> str | None:
+    """One line on the optional part that is missing, from slmkit doctor's list."""
+    from slmkit import doctor
+
+    return doctor.needed((error.name or "").partition(".")[0])
 
 
 def complain(prog: str, error: Exception, code: int) -> int:
@@ -123,6 +135,7 @@ def thread_counts(text: str) -> list[int]:
 def build_parser() -> Parser:
     parser = Parser("slmkit", description="Build, train, measure and run small language models.",
                     example="slmkit count SmolLM2-135M")  # fmt: skip
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 
     def command(name: str, says: str, example: str, into=commands, function: str = "") -> Parser:

@@ -10,11 +10,21 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from slmkit.paths import build_folder
+from slmkit.paths import build_folder, root
 from slmkit.profiling.machine import processor_name
 from slmkit.training.trainer import has_bf16
 
 TRAINING_BYTES = 4 * 4  # a parameter: weight, gradient and AdamW's two moments, each in fp32
+# The modules that each extra of pyproject.toml brings, those that come with others (Sphinx with jupyter-book) included.
+EXTRAS = {
+    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "scipy", "httpx",
+             "loguru"),
+    "training": ("peft",),
+    "evaluation": ("lm_eval",),
+    "book": ("jupyter_book", "jupytext", "nbclient", "ipykernel", "nbformat", "sphinx", "docutils"),
+    "engine": ("llama_cpp",),
+    "test": ("pytest", "xdist", "hypothesis", "ruff", "nbmake", "selenium"),
+}  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -58,26 +68,47 @@ def parts() -> list[Part]:
     mps = torch.backends.mps.is_available()
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    engine = find_spec("llama_cpp") is not None
-    jupyter = all(map(find_spec, ("nbclient", "jupytext", "jupyter_book")))
-    data = all(map(find_spec, ("datatrove", "spacy", "py3langid", "datasets", "pyarrow", "datasketch")))
     return [
         Part("GPU", gpu or mps,
              _gpu() if gpu else "Apple's, through MPS" if mps else "without one, all runs on the processor",
              "install the driver, then the torch build for your GPU from pytorch.org; nothing here requires one"),
         Part("C++ compiler", bool(compiler), compiler or "torch.compile cannot speed up long runs on the processor",
              "install g++ (on Debian and Ubuntu: apt install g++; on macOS: xcode-select --install)"),
-        Part("llama.cpp engine", engine,
-             f"llama-cpp-python {_version('llama-cpp-python')}" if engine else "lab 15 cannot measure it",
-             "make engine (needs a C++ compiler and cmake's package from pip, about four minutes)"),
+        _extra("llama.cpp engine", "engine", f"llama-cpp-python {_version('llama-cpp-python')}",
+               "lab 15 cannot measure it"),
         _pretrained(),
-        Part("book tools", jupyter, "labs run as notebooks and the site is built" if jupyter else
-             "labs run as plain Python only", 'pip install -e ".[book]", or make setup'),
-        Part("data tools", data, f"datatrove {_version('datatrove')} cleans documents" if data else
-             "slmkit clean and the data labs do not run", 'pip install -e ".[data]", or make setup'),
+        _extra("data tools", "data", f"datatrove {_version('datatrove')} cleans documents",
+               "slmkit clean, the open sets and lab 07 do not run"),
+        _extra("LoRA", "training", f"peft {_version('peft')} adapts models", "the recipe of the page on LoRA does not run"),
+        _extra("harness", "evaluation", f"lm-eval {_version('lm-eval')} evaluates", "the command lm_eval does not run"),
+        _extra("book tools", "book", "labs run as notebooks and the site is built",
+               "labs run as plain Python only, and slmkit grade does not run"),
+        _extra("test tools", "test", "make test can run", "make test cannot run"),
         Part("Chromium", bool(browser), browser or "the browser checks of the site are skipped",
              "on Debian and Ubuntu: apt install chromium chromium-driver"),
     ]  # fmt: skip
+
+
+def _extra(name: str, extra: str, says: str, lost: str) -> Part:
+    """One of pyproject.toml's extras; what is missing of it, and the command that brings it."""
+    missing = [module for module in EXTRAS[extra] if not find_spec(module)]
+    return Part(name, not missing, f"{lost} without {', '.join(missing)}" if missing else says, install(extra))
+
+
+def install(extra: str) -> str:
+    """The command that brings an extra: in a clone the pinned versions, else those that the installed slmkit allows."""
+    clone, pip = (root() / "Makefile").is_file(), f"pip install 'slmkit[{extra}]'"
+    if extra == "engine":
+        return f"{'make engine' if clone else pip} (built from source by a C++ compiler, about four minutes)"
+    return "make setup" if clone else pip
+
+
+def needed(module: str) -> str | None:
+    """One line on a module that is not installed, when it belongs to one of the extras."""
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            return f"this needs {module}, which is not installed; to get it: {install(extra)}"
+    return None
 
 
 def _bf16() -> str:

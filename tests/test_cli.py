@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from slmkit import cli, commands, pretrained, profiling, surveycommands, textcom
 from slmkit.data import corpora, pipeline
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.model import storage
+from slmkit.paths import root
 
 TINY = shlex.split("--vocab 300 --d-model 16 --layers 1 --heads 2 --batch 2 --context 16 --steps 4 --save-every 2")
 
@@ -335,6 +337,39 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(run, monkeypatch):
             assert part.remedy in out
     monkeypatch.setattr(doctor, "find_spec", lambda name: object())
     assert {part.name: part.here for part in doctor.parts()}["llama.cpp engine"]
+
+
+def test_doctor_names_the_command_that_brings_each_part(run, monkeypatch, tmp_path):
+    from slmkit import doctor
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name in ("rensa", "llama_cpp") else object())
+    in_clone = {part.name: part for part in doctor.parts()}
+    monkeypatch.setattr(doctor, "root", lambda: tmp_path)  # as in an environment with the wheel alone
+    alone = {part.name: part for part in doctor.parts()}
+    for name, clone, pip in (("data tools", "make setup", "pip install 'slmkit[data]'"),
+                             ("llama.cpp engine", "make engine", "pip install 'slmkit[engine]'")):  # fmt: skip
+        assert not alone[name].here
+        assert in_clone[name].remedy.startswith(clone)
+        assert alone[name].remedy.startswith(pip)
+    assert alone["data tools"].says.endswith("without rensa")
+    assert alone["book tools"].here
+    assert doctor.needed("llama_cpp").startswith("this needs llama_cpp, which is not installed; to get it: pip install")
+    assert doctor.needed("antigravity") is None
+
+
+def test_a_missing_part_is_one_line_with_its_command(run, monkeypatch):
+    def missing(options):
+        raise ModuleNotFoundError("No module named 'jupytext.formats'", name="jupytext.formats")
+
+    monkeypatch.setattr(commands, "grade", missing)
+    assert run("grade submitted --out graded") == (
+        1, "", "slmkit grade: this needs jupytext, which is not installed; to get it: make setup\n"
+    )  # fmt: skip
+
+
+def test_the_version_is_that_of_the_package(run):
+    stated = tomllib.loads((root() / "pyproject.toml").read_text())["project"]["version"]
+    assert run("--version") == (0, f"slmkit {stated}\n", "")
 
 
 def test_lab_list_shows_runs_and_exercises(run, monkeypatch, tmp_path):
