@@ -34,6 +34,8 @@ MAKES_THE_RUN = ("corpus", "vocab", "d_model", "layers", "heads", "kv_heads", "s
 def train(options):
     """Trains a decoder, or goes on with the run in the folder, and saves the model with its tokenizer there."""
     folder, device = Path(options.out), chosen_device(options.device)
+    if options.config and not Path(options.config).is_file():
+        raise FileNotFoundError(f"there is no file {options.config}; a recipe is a TOML file: slmkit train --help")
     recipe = Recipe.read(options.config) if options.config else recipe_of(options)
     save_every = {"checkpoint_every": options.save_every, "evaluate_every": options.save_every}
     training, run = replace(recipe.training, **save_every), run_of(options, recipe)

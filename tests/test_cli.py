@@ -197,6 +197,7 @@ NONSENSE = {
     "train --out file": "--out file is a file",
     "generate": "--prompt is missing",
     "generate --prompt a --model nowhere": "there is no folder nowhere",
+    "train --config nowhere.toml --out out": "there is no file nowhere.toml; a recipe is a TOML file",
     "generate --prompt a --top-k 0": "at least 1",
     "profile SmolLM2-135M --json no/such/file.json": "its folder does not exist",
     "profile SmolLM2-135M --new-tokens 1": "at least 2",

@@ -94,7 +94,7 @@ async def run(lab: Path, profile: str, threads: bool = False):
         )
     write(notebook, target)
     spent = last_run(lab.name[:2], profile)
-    say(f"done, {duration(spent['cpu_s'])} of processor time, {spent['peak_mb']} MB at the peak")
+    say(f"done, {duration(spent['cpu_s'])} of processor time, {spent['peak_mb']} MB at the peak: {target}")
 
 
 async def run_all(chosen: Sequence[Path], profile: str, workers: int):
