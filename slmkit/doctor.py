@@ -17,13 +17,15 @@ from slmkit.training.trainer import has_bf16
 TRAINING_BYTES = 4 * 4  # a parameter: weight, gradient and AdamW's two moments, each in fp32
 # The modules that each extra of pyproject.toml brings, those that come with others (Sphinx with jupyter-book) included.
 EXTRAS = {
-    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "scipy", "httpx",
-             "loguru"),
+    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "scipy",
+             "httpx", "loguru"),
     "training": ("peft",),
     "evaluation": ("lm_eval",),
-    "book": ("jupyter_book", "jupytext", "nbclient", "ipykernel", "nbformat", "sphinx", "docutils"),
+    "book": ("jupyter_book", "jupytext", "nbmake", "nbclient", "ipykernel", "nbformat", "sphinx", "docutils",
+             "sphinxcontrib", "mathjax"),
     "engine": ("llama_cpp",),
-    "test": ("pytest", "xdist", "hypothesis", "ruff", "nbmake", "selenium"),
+    "serving": ("uvicorn", "fastapi", "openai"),
+    "test": ("pytest", "xdist", "hypothesis", "ruff", "selenium", "selenium_axe_python"),
 }  # fmt: skip
 
 
@@ -76,10 +78,12 @@ def parts() -> list[Part]:
              "install g++ (on Debian and Ubuntu: apt install g++; on macOS: xcode-select --install)"),
         _extra("llama.cpp engine", "engine", f"llama-cpp-python {_version('llama-cpp-python')}",
                "lab 15 cannot measure it"),
+        _extra("server", "serving", "llama.cpp's, with a client", "the recipe of the page on serving does not run"),
         _pretrained(),
         _extra("data tools", "data", f"datatrove {_version('datatrove')} cleans documents",
                "slmkit clean, the open sets and lab 07 do not run"),
-        _extra("LoRA", "training", f"peft {_version('peft')} adapts models", "the recipe of the page on LoRA does not run"),
+        _extra("LoRA", "training", f"peft {_version('peft')} adapts models",
+               "the recipe of the page on LoRA does not run"),
         _extra("harness", "evaluation", f"lm-eval {_version('lm-eval')} evaluates", "the command lm_eval does not run"),
         _extra("book tools", "book", "labs run as notebooks and the site is built",
                "labs run as plain Python only, and slmkit grade does not run"),
@@ -98,7 +102,7 @@ def _extra(name: str, extra: str, says: str, lost: str) -> Part:
 def install(extra: str) -> str:
     """The command that brings an extra: in a clone the pinned versions, else those that the installed slmkit allows."""
     clone, pip = (root() / "Makefile").is_file(), f"pip install 'slmkit[{extra}]'"
-    if extra == "engine":
+    if extra in ("engine", "serving"):
         return f"{'make engine' if clone else pip} (built from source by a C++ compiler, about four minutes)"
     return "make setup" if clone else pip
 

@@ -7,7 +7,9 @@ echo "== site, $folder/_build/html"
 rm -rf "$folder/_build/html" "$folder/_build/.doctrees" "$folder/_build/jupyter_execute" "$folder/_build/.jupyter_cache"
 mkdir -p build/logs
 book='from jupyter_book.cli.main import main; main()'
+bash tools/wheel.sh # for those who download a lab
 if .venv/bin/python -c "$book" build . --path-output "$folder" -W -n --keep-going >build/logs/site.log 2>&1; then
+  cp build/dist/slmkit-*.whl "$folder/_build/html/labs/"
   echo "== site done: $folder/_build/html/index.html"
 else
   grep -aE -A4 'WARNING|ERROR|Error' build/logs/site.log >&2 || tail -n 30 build/logs/site.log >&2

@@ -6,6 +6,7 @@ equals the source and nothing has changed since; otherwise Sphinx warns, and wit
 
 import os
 from html import escape
+from importlib import metadata
 from pathlib import Path
 
 import jupytext
@@ -18,6 +19,18 @@ from slmkit.course import source
 from slmkit.course.lab import CARD, card, last_run
 
 logger = logging.getLogger(__name__)
+WHEEL = f"slmkit-{metadata.version('slmkit')}-py3-none-any.whl"  # tools/site.sh puts it beside the lab's pages
+EXTRAS = {"07": "data", "12": "evaluation"}  # of pyproject.toml, by lab; tools/fresh_notebooks.py tries them
+TO_RUN = """**To run this notebook** you need Python {python}, Jupyter, and the package `slmkit`{found}:
+
+    pip install "{install}"
+
+What the notebook makes or fetches, it keeps in the folder `build` beside it. The exercises are open. A cell that needs
+an answer which is not written yet ends in an error, and the cells behind it run all the same."""
+COLAB = """import sys
+
+if "google.colab" in sys.modules:
+    %pip install -q "{install}\""""
 _app: Sphinx | None = None  # myst-nb hands a reader the text alone; the page's name and the options are here
 
 
@@ -92,7 +105,8 @@ def _shown(cell: NotebookNode) -> list[NotebookNode]:
 
 def _add_links(page: NotebookNode, name: str):
     """Under the title: the notebook without solutions, Colab where the repository is known, the source."""
-    links = [f'<a href="{name}.ipynb" download>Download as notebook</a>']
+    links = [f'<a href="{name}.ipynb" download>Download as notebook</a>',
+             f'<a href="{WHEEL}" download>The package for it</a>']  # fmt: skip
     repository, branch, published = repository_of(_app)
     if repository:
         colab = repository.replace("https://github.com/", "https://colab.research.google.com/github/")
@@ -116,17 +130,28 @@ def publish(app: Sphinx, exception: Exception | None):
     """Writes every lab, without its solutions, as a notebook and as text beside its page."""
     if exception or app.builder.format != "html":
         return
-    repository, branch, _ = repository_of(app)
+    repository, _, published = repository_of(app)
+    wheel = f"{repository}/raw/{published}/labs/{WHEEL}" if repository else ""
     for docname in sorted(app.env.found_docs):
         path = Path(app.env.doc2path(docname))
         if path.suffix == ".py":
-            write_reader_copy(path, Path(app.outdir, docname), f"git+{repository}@{branch}" if repository else "")
+            write_reader_copy(path, Path(app.outdir, docname), wheel)
 
 
-def write_reader_copy(lab: Path, target: Path, install: str = ""):
-    """`target`.ipynb and `target`.py: the lab to hand out."""
+def write_reader_copy(lab: Path, target: Path, wheel: str = ""):
+    """`target`.ipynb and `target`.py: the lab to hand out. `wheel` is the address of the package, once it has one."""
     notebook = source.read(lab.read_text(encoding="utf-8"))
-    handed = source.reader_copy(notebook, install)
+    handed = source.reader_copy(notebook)
+    source.mark_waiting(handed)
+    extra = f"[{EXTRAS[lab.name[:2]]}]" if lab.name[:2] in EXTRAS else ""
+    install = f"slmkit{extra} @ {wheel}" if wheel else f"{WHEEL}{extra}"
+    found = "" if wheel else ", which the notebook's page offers as a file"
+    needs = metadata.metadata("slmkit")["Requires-Python"].removeprefix(">=") + " or later"
+    note = TO_RUN.format(python=needs, found=found, install=install)
+    added = [nbformat.v4.new_markdown_cell(note, id="to-run")]
+    if wheel:
+        added.append(nbformat.v4.new_code_cell(COLAB.format(install=install), id="install"))
+    handed.cells[1:1] = added
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(handed, target.with_suffix(".ipynb"))
     target.with_suffix(".py").write_text(

@@ -1,5 +1,6 @@
 """A lab's one editable copy: reading it as a notebook, taking its solutions out, and telling when it has changed."""
 
+import ast
 import copy
 import hashlib
 import json
@@ -9,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import jupytext
-import nbformat
 from nbformat import NotebookNode
 
 from slmkit.course import machine
@@ -82,17 +82,46 @@ def _cut(source: str, replace: Callable[[str, list[str]], list[str]]) -> str:
     return "\n".join(kept)
 
 
-def reader_copy(notebook: NotebookNode, install: str = "") -> NotebookNode:
-    """The notebook to hand out: no solutions, no outputs. `install` is what pip fetches slmkit from, on Colab only."""
+def reader_copy(notebook: NotebookNode) -> NotebookNode:
+    """The notebook to hand out: no solutions, no outputs."""
     handed = copy.deepcopy(notebook)
     for cell in handed.cells:
         if cell.cell_type == "code":
             cell.update(source=without_solutions(cell.source), outputs=[], execution_count=None)
-    if install:
-        source = f'import sys\n\nif "google.colab" in sys.modules:\n    %pip install -q "{install}"'
-        handed.cells.insert(1, nbformat.v4.new_code_cell(source, id="install"))
     handed.metadata = NotebookNode(kernelspec=notebook.metadata.kernelspec)
     return handed
+
+
+def mark_waiting(handed: NotebookNode):
+    """Tags, in a notebook without solutions, the cells that cannot run before an answer is written.
+
+    A stub raises, and with it every cell that uses it or what such a cell was to define. Jupyter goes on behind a cell
+    with this tag, so that all the rest runs while exercises are open.
+    """
+    unknown = set()  # names that stand for an answer, or for what is made of one
+    for cell in handed.cells:
+        if cell.cell_type == "code" and _waits(cell.source, unknown):
+            cell.metadata.setdefault("tags", []).append("raises-exception")
+
+
+def _waits(cell: str, unknown: set[str]) -> bool:
+    """Whether the cell stops at a name of `unknown`; brings `unknown` to what it is behind the cell."""
+    stopped = False
+    for statement in ast.parse(cell).body:
+        parts = list(ast.walk(statement))
+        names = [node for node in parts if isinstance(node, ast.Name)]
+        own = {node.arg for node in parts if isinstance(node, ast.arg)}
+        own |= {name.id for node in parts if isinstance(node, ast.For | ast.comprehension)
+                for name in ast.walk(node.target) if isinstance(name, ast.Name)}  # fmt: skip
+        open_ = any(name.id in unknown - own for name in names if isinstance(name.ctx, ast.Load))
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):  # stops nothing until it is called
+            open_ |= stopped or STUB in ast.unparse(statement)
+            defined = {statement.name}
+        else:
+            open_ = stopped = stopped or open_
+            defined = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        (unknown.update if open_ else unknown.difference_update)(defined)
+    return stopped
 
 
 def executed(lab: Path, profile: str) -> Path:

@@ -10,7 +10,7 @@ from nbformat.v4 import new_output
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from slmkit.course import build, facts, figures, source, sphinx_ext
+from slmkit.course import build, facts, figures, pages, source, sphinx_ext
 from slmkit.course.lab import CARD
 
 LAB = '''# %% [markdown]
@@ -121,6 +121,8 @@ def test_a_lab_is_offered_as_a_clean_notebook_and_as_text(book):
     assert not any(cell.get("outputs") for cell in handed.cells)
     assert "3.14159" not in (out / "98_x.ipynb").read_text() + (out / "98_x.py").read_text()
     assert "your turn" in (out / "98_x.py").read_text()
+    assert f'href="{pages.WHEEL}" download' in lab
+    assert f'pip install "{pages.WHEEL}"' in handed.cells[1].source
 
 
 def test_with_a_repository_a_page_offers_colab_of_the_published_branch(book):
@@ -129,7 +131,10 @@ def test_with_a_repository_a_page_offers_colab_of_the_published_branch(book):
     _, _, lab = book.build()
     assert "https://colab.research.google.com/github/o/r/blob/gh-pages/labs/98_x.ipynb" in lab
     assert "https://github.com/o/r/blob/main/labs/98_x.py" in lab
-    assert "git+https://github.com/o/r@main" in (book.folder / "out/labs/98_x.ipynb").read_text()
+    handed = nbformat.read(book.folder / "out/labs/98_x.ipynb", as_version=4)
+    wheel = f"slmkit @ https://github.com/o/r/raw/gh-pages/labs/{pages.WHEEL}"
+    assert f'pip install "{wheel}"' in handed.cells[1].source
+    assert f'"google.colab" in sys.modules:\n    %pip install -q "{wheel}"' in handed.cells[2].source
 
 
 @pytest.mark.parametrize(
