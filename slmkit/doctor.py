@@ -17,8 +17,8 @@ from slmkit.training.trainer import has_bf16
 TRAINING_BYTES = 4 * 4  # a parameter: weight, gradient and AdamW's two moments, each in fp32
 # The modules that each extra of pyproject.toml brings, those that come with others (Sphinx with jupyter-book) included.
 EXTRAS = {
-    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "scipy",
-             "httpx", "loguru"),
+    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "httpx",
+             "loguru"),
     "training": ("peft",),
     "evaluation": ("lm_eval",),
     "book": ("jupyter_book", "jupytext", "nbmake", "nbclient", "ipykernel", "nbformat", "sphinx", "docutils",
