@@ -20,11 +20,12 @@ EXTRAS = {
     "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "httpx",
              "loguru"),
     "training": ("peft",),
-    "evaluation": ("lm_eval",),
+    "evaluation": ("lm_eval", "datasets"),
     "book": ("jupyter_book", "jupytext", "nbmake", "nbclient", "ipykernel", "nbformat", "sphinx", "docutils",
-             "sphinxcontrib", "mathjax"),
+             "sphinxcontrib", "mathjax", "fontTools", "pypdf"),
     "engine": ("llama_cpp",),
     "serving": ("uvicorn", "fastapi", "openai"),
+    "grading": ("nbgrader",),
     "test": ("pytest", "xdist", "hypothesis", "ruff", "selenium", "selenium_axe_python"),
 }  # fmt: skip
 
@@ -87,6 +88,8 @@ def parts() -> list[Part]:
         _extra("harness", "evaluation", f"lm-eval {_version('lm-eval')} evaluates", "the command lm_eval does not run"),
         _extra("book tools", "book", "labs run as notebooks and the site is built",
                "labs run as plain Python only, and slmkit grade does not run"),
+        Part("nbgrader", bool(find_spec("nbgrader")) or (root() / ".venv" / "grading" / "bin" / "nbgrader").is_file(),
+             "slmkit grade grades without it", install("grading")),
         _extra("test tools", "test", "make test can run", "make test cannot run"),
         Part("Chromium", bool(browser), browser or "the browser checks of the site are skipped",
              "on Debian and Ubuntu: apt install chromium chromium-driver"),
@@ -101,10 +104,9 @@ def _extra(name: str, extra: str, says: str, lost: str) -> Part:
 
 def install(extra: str) -> str:
     """The command that brings an extra: in a clone the pinned versions, else those that the installed slmkit allows."""
-    clone, pip = (root() / "Makefile").is_file(), f"pip install 'slmkit[{extra}]'"
-    if extra in ("engine", "serving"):
-        return f"{'make engine' if clone else pip} (built from source by a C++ compiler, about four minutes)"
-    return "make setup" if clone else pip
+    target = {"engine": "engine", "serving": "engine", "grading": "grading"}.get(extra, "setup")
+    command = f"make {target}" if (root() / "Makefile").is_file() else f"pip install 'slmkit[{extra}]'"
+    return command + " (built from source by a C++ compiler, about four minutes)" * (target == "engine")
 
 
 def needed(module: str) -> str | None:

@@ -300,8 +300,8 @@ def _engine():
     try:
         import llama_cpp
     except ImportError:
-        raise ImportError("the llama.cpp engine is not installed; `make engine` builds it (it needs a C++ "
-                          "compiler)") from None  # fmt: skip
+        raise ImportError("the llama.cpp engine is not installed; in a clone `make engine` builds it, elsewhere "
+                          "pip install 'slmkit[engine]' (it needs a C++ compiler)") from None  # fmt: skip
     llama_cpp.llama_log_set(_listener(llama_cpp), ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     return llama_cpp
