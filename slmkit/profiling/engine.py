@@ -138,9 +138,9 @@ class Engine:
             raise ValueError(f"{self.path.name} has no tokenizer")
         return list(ids[:count])
 
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
-        """Logits [time, vocab_size] for the token after each of `ids` [time], from an empty cache."""
-        self.forget()
+    def logits(self, ids: Sequence[int], behind: int = 0) -> np.ndarray:
+        """Logits [time, vocab_size] for the token after each of `ids` [time], read behind the cache's first tokens."""
+        self.forget(behind)
         return np.concatenate([self._read(part, every=True) for part in self._parts(ids, 0)])
 
     def generate(self, ids: Sequence[int], max_new_tokens: int) -> list[int]:
@@ -165,11 +165,13 @@ class Engine:
         """Reads one more token; the likeliest after it."""
         return int(self._read(self._parts([token], 0)[0], every=False)[-1].argmax())
 
-    def forget(self):
-        """Empties the cache."""
+    def forget(self, after: int = 0):
+        """Empties the cache, all but its first tokens."""
+        if not 0 <= after <= self.length:
+            raise ValueError(f"the cache has {self.length} tokens; {after} of them cannot be kept")
         engine = _engine()
-        engine.llama_memory_clear(engine.llama_get_memory(self._context), False)
-        self.length = 0
+        engine.llama_memory_seq_rm(engine.llama_get_memory(self._context), 0, after, -1)
+        self.length = after
 
     def _parts(self, ids: Sequence[int], more: int) -> list[list[int]]:
         """`ids` in batches, checked: `more` tokens are to follow them."""
