@@ -15,14 +15,14 @@ from slmkit.profiling.machine import processor_name
 from slmkit.training.trainer import has_bf16
 
 TRAINING_BYTES = 4 * 4  # a parameter: weight, gradient and AdamW's two moments, each in fp32
-# The modules that each extra of pyproject.toml brings, those that come with others (Sphinx with jupyter-book) included.
+# The modules that each extra of pyproject.toml brings, those that come with others (httpx with datasets) included.
 EXTRAS = {
-    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "httpx",
-             "loguru"),
-    "training": ("peft",),
-    "evaluation": ("lm_eval", "datasets"),
     "book": ("jupyter_book", "jupytext", "nbmake", "nbclient", "ipykernel", "nbformat", "sphinx", "docutils",
              "sphinxcontrib", "mathjax", "fontTools", "pypdf"),
+    "data": ("datatrove", "spacy", "py3langid", "xxhash", "datasets", "pyarrow", "datasketch", "rensa", "sphinx",
+             "httpx", "loguru"),
+    "training": ("peft",),
+    "evaluation": ("lm_eval", "datasets"),
     "engine": ("llama_cpp",),
     "serving": ("uvicorn", "fastapi", "openai"),
     "grading": ("nbgrader",),

@@ -323,9 +323,10 @@ def test_compare_marks_what_differs(run):
     assert both["Qwen2-0.5B"]["bytes"]["cache of 2,048 tokens, float16"] == slmkit.kv_cache_bytes(config, 2048)
 
 
-def test_doctor_says_what_is_missing_and_how_to_get_it(run, monkeypatch):
+def test_doctor_says_what_is_missing_and_how_to_get_it(run, monkeypatch, tmp_path):
     from slmkit import doctor
 
+    monkeypatch.setattr(doctor, "root", lambda: tmp_path)
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setenv("SLMKIT_BUILD", "empty")
