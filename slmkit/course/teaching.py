@@ -116,14 +116,13 @@ class _Written(SphinxDirective):
 
 class LabCosts(_Written):
     def lines(self) -> list[str]:
-        known, heads = costs(), [head for profile in PROFILES for head in (f"{profile}, time", f"{profile}, memory")]
-        lines = [f"| lab | {' | '.join(heads)} |", f"|---|{'--:|' * len(heads)}"]
+        known = costs()
+        lines = [f"| lab | {' | '.join(PROFILES)} |", f"|---|{'--:|' * len(PROFILES)}"]
         for lab in labs():
-            rows = [known.get((lab.name[:2], profile)) for profile in PROFILES]
-            cells = [cell for row in rows for cell in (took(row), held(row))]
+            cells = (took(known.get((lab.name[:2], profile))) for profile in PROFILES)
             lines.append(f"| [](/labs/{lab.stem}) | {' | '.join(cells)} |")
         machines = sorted({f"{row['machine']}, {row['date']}" for row in known.values()})
-        return [*lines, "", f"Measured on one thread: {'; '.join(machines)}."]
+        return [*lines, "", f"Processor time of one thread, and memory at the peak. Measured on {'; '.join(machines)}."]
 
 
 class LabNeeds(_Written):
@@ -134,8 +133,7 @@ class LabNeeds(_Written):
         number, needs, known = lab.name[:2], course()["labs"][lab.name[:2]], costs()
         links = [f"[{one.name[:2]}](/labs/{one.stem})" for one in labs(needs["after"]) if needs["after"]]
         after = ", ".join(links) or "no other lab"
-        times = [f"{profile} {took(known[number, profile])}, {held(known[number, profile])}" for profile in PROFILES
-                 if (number, profile) in known]  # fmt: skip
+        times = [f"{profile} {took(known[number, profile])}" for profile in PROFILES if (number, profile) in known]
         exercises = len(overview(lab, {})["exercises"])
         return [f"[The lab](/labs/{lab.stem}), {exercises} exercises. *After:* {after}. "
                 f"*Mathematics:* {needs['mathematics']}. *Python:* {needs['python']}. "
@@ -153,28 +151,19 @@ class Syllabus(_Written):
             pages = ", ".join(f"[](/{page})" for page in week["read"])
             links = ", ".join(f"[](/labs/{titles[lab]})" for lab in week["labs"])
             exercises = sum(len(overview(lab, {})["exercises"]) for lab in labs(week["labs"]))
-            used += (rows := [known[lab, "cpu"] for lab in week["labs"] if (lab, "cpu") in known])
-            table.append(f"| {number} | {pages} | {links} | {exercises} | {total(rows)} | {most(rows)} |")
+            used += (rows := [known[lab, "cpu"] for lab in week["labs"]])
+            spent, most = duration(sum(row["seconds"] for row in rows)), max(row["peak_mb"] for row in rows)
+            table.append(f"| {number} | {pages} | {links} | {exercises} | {spent} | {most:,} MB |")
             notes.append(f"{number}. **{week['title']}.** {week['goal']} *Leave out:* {week['leave']}")
         head = f"For {chosen['whom']}. Left for another time: {chosen['later']}."
-        end = f"All labs of this plan, once, in the `cpu` profile: {total(used)} of processor time."
+        spent = duration(sum(row["seconds"] for row in used))
+        end = f"All labs of this plan, once, in the `cpu` profile: {spent} of processor time."
         return [head, "", *table, "", end, "", *notes]
 
 
 def took(row: dict | None) -> str:
-    return duration(row["seconds"]) if row else "not kept"
-
-
-def held(row: dict | None) -> str:
-    return f"{row['peak_mb']:,} MB" if row else ""
-
-
-def total(rows: list[dict]) -> str:
-    return duration(sum(row["seconds"] for row in rows)) if rows else "not measured"
-
-
-def most(rows: list[dict]) -> str:
-    return held(max(rows, key=lambda row: row["peak_mb"])) if rows else ""
+    """Time and memory of a run."""
+    return f"{duration(row['seconds'])}, {row['peak_mb']:,} MB" if row else "not kept"
 
 
 def setup(app: Sphinx):
