@@ -15,7 +15,7 @@ export JUPYTER_CONFIG_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_DATA_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/cache/jupyter/runtime
 
-.PHONY: help setup engine book preview test lab bench assignments wheel clean
+.PHONY: help setup engine grading book preview test lab bench assignments wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 20
@@ -26,6 +26,9 @@ setup:  ## .venv with the pinned libraries, slmkit, the engine and the pretraine
 engine: setup  ## tries again to build the llama.cpp engine
 	@rm -f .venv/engine.stamp
 	@bash tools/setup.sh
+
+grading: setup  ## nbgrader for `make assignments`, in an environment of its own, .venv/grading
+	@bash tools/setup.sh grading
 
 book: setup  ## runs every lab and builds the site, _build/html/index.html; warnings are errors
 	@echo "== labs, cpu profile"

@@ -1,7 +1,8 @@
-"""Tests that need a browser, the llama.cpp engine or a C++ compiler are skipped where it is missing, with a line that
-says so, and those that need what set-up fetches (the pretrained model, the texts of packages) where it cannot be had.
+"""Tests that need a browser, the llama.cpp engine, nbgrader or a C++ compiler are skipped where it is missing, with a
+line that says so, and those that need what set-up fetches (the pretrained model, the texts of packages) where it
+cannot be had.
 
-SLMKIT_REQUIRE=browser,engine,compiler,model turns these skips into failures; "model" is what set-up fetches.
+SLMKIT_REQUIRE=browser,engine,grading,compiler,model turns these skips into failures; "model" is what set-up fetches.
 """
 
 import os
@@ -31,8 +32,15 @@ def _compiler():
     return cannot_compile(torch.device("cpu"))
 
 
+def _grading():
+    from slmkit.paths import root
+
+    nbgrader = root() / ".venv" / "grading" / "bin" / "nbgrader"
+    return None if nbgrader.exists() else "needs nbgrader; `make grading` installs it"
+
+
 # By marker: what says why its tests cannot run here, or None.
-MISSING = {"browser": _browser, "engine": _engine, "compiler": _compiler}
+MISSING = {"browser": _browser, "engine": _engine, "compiler": _compiler, "grading": _grading}
 KNOWN = {*MISSING, "model"}
 
 

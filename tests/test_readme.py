@@ -62,6 +62,10 @@ def test_command_exists(command, subcommands):
             assert (root() / words[words.index("--config") + 1]).exists()
         elif program == "lm_eval" or words[:2] == ["-m", "slmkit.evaluation.harness"]:
             assert {"--model", "--model_args", "--tasks"} <= set(words)  # tests/course/test_harness_page.py runs them
+        elif program == "cd":
+            assert words == ["build/assignments"]  # which the command before makes
+        elif program.endswith(".venv/grading/bin/nbgrader"):
+            assert words  # tests/course/test_nbgrader.py runs them
         elif program == "python":  # a recipe of the book, which its page's test runs
             assert (root() / words[0]).exists()
         elif program == ".venv/bin/python":

@@ -1,11 +1,16 @@
 """`python -m slmkit.course.assignments`: every lab as an assignment, in build/assignments, in nbgrader's course layout.
 
 `source/LAB/LAB.ipynb` keeps solutions and hidden tests and is for the instructor; `release/LAB/LAB.ipynb` has neither
-and is for students. Each exercise is one point: its tests stand in a cell of their own, which nbgrader locks.
+and is for students. Each exercise is one point: its tests stand in a cell of their own, which nbgrader locks. Beside
+them lies what nbgrader needs: its settings, and the kernel that runs submissions within limits.
 """
 
 import ast
+import json
 import re
+import shutil
+import sys
+from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
@@ -13,25 +18,46 @@ from nbformat import NotebookNode
 from slmkit.course import source
 from slmkit.paths import build_folder
 
-# Behind each check, for the instructor alone: a notebook may have put something else in the place of `check`.
-HIDDEN = """
-### BEGIN HIDDEN TESTS
-from slmkit.course.checking import check as own_check
+# Before each check, for the instructor alone: a notebook may have put something else in the place of `check`, and an
+# answer may hang.
+HIDDEN = """### BEGIN HIDDEN TESTS
+from slmkit.course.grading import judge
 
-own_check{given}
-### END HIDDEN TESTS"""
+judge("{name}", globals())
+### END HIDDEN TESTS
+"""
+# Address space of the kernel that runs one whole submission; PyTorch's libraries take some GiB of it. There is no limit
+# on processor time: with one set, Linux counts it in ticks, and what the labs measure comes out as nothing.
+KERNEL_MIB = 8192
+LIMITED = f'ulimit -c 0; ulimit -v {KERNEL_MIB * 1024}; exec "$@"'
+KERNEL_ENVIRONMENT = {"SLMKIT_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 SOLVED = re.compile(r"^(?:def|class) (\w+)[^\n]*\n(?:    [^\n]*\n|\n)*?    ### BEGIN SOLUTION", flags=re.M)
 
 
 def main():
     folder = build_folder() / "assignments"
-    for lab in source.labs():
+    write(folder, source.labs())
+    print(f"{folder}: the labs in source and release, and nbgrader's settings")
+
+
+def write(folder: Path, labs: list[Path]):
+    """The labs as nbgrader's course in `folder`, which may hold submissions and a gradebook already."""
+    for lab in labs:
         kept = with_tests(source.read(lab.read_text(encoding="utf-8")), lab.name[:2])
         for version, notebook in (("source", kept), ("release", source.reader_copy(kept))):
             path = folder / version / lab.stem / f"{lab.stem}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(notebook, path)
-        print(f"{lab.stem}: in {folder}/source and {folder}/release")
+    shutil.copy(Path(__file__).with_name("nbgrader_config.py"), folder)
+    _write_kernel(folder / "kernels" / "python3" / "kernel.json")
+
+
+def _write_kernel(path: Path):
+    """This interpreter as the kernel of submissions; a shell sets the limits, which the kernel cannot raise again."""
+    started = ["sh", "-c", LIMITED, "sh", sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kernel = {"argv": started, "display_name": "Python 3", "language": "python", "env": KERNEL_ENVIRONMENT}
+    path.write_text(json.dumps(kernel, indent=1), encoding="utf-8")
 
 
 def with_tests(lab: NotebookNode, number: str) -> NotebookNode:
@@ -43,7 +69,7 @@ def with_tests(lab: NotebookNode, number: str) -> NotebookNode:
             continue
         if given := _checked(cell.source):
             cell.metadata["nbgrader"] = _graded(f"{number}-check-{given[0].partition('/')[2]}", points=1)
-            cell.source += HIDDEN.format(given='("{}", {})'.format(*given))
+            cell.source = HIDDEN.format(name=given[0]) + cell.source
         elif names := SOLVED.findall(cell.source):
             cell.metadata["nbgrader"] = _graded(f"{number}-answer-{'-'.join(names)}")
     return lab

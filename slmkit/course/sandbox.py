@@ -91,6 +91,7 @@ def _confined(work: Callable[[], str], report: Path, own: Path, limits: Limits, 
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
+    sys.stdout = sys.stderr = open(null, "w")  # noqa: SIM115 (in a notebook they are no files)
     _limit(limits)
     _leave_the_network()
     with open(report, "w", encoding="utf-8") as file:  # outside the folder in which the work may write
@@ -101,10 +102,11 @@ def _confined(work: Callable[[], str], report: Path, own: Path, limits: Limits, 
 def _limit(limits: Limits):
     import resource  # not on Windows
 
-    held = psutil.Process().memory_info().vms
+    beyond = psutil.Process().memory_info().vms + limits.megabytes * MIB
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]  # whoever started us may have set a limit already
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (REPORT_BYTES, REPORT_BYTES))
-    resource.setrlimit(resource.RLIMIT_AS, (held + limits.megabytes * MIB,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (beyond if most == resource.RLIM_INFINITY else min(beyond, most),) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds))
 
 

@@ -2,14 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import nbformat
 import pytest
 
-from slmkit.course import assignments
+from slmkit.course import assignments, grading
 from slmkit.course.checking import ExerciseError
 from slmkit.course.grading import definitions, exercises
+from slmkit.course.sandbox import Limits
 from slmkit.course.source import code_cells, labs
 
 STUB = 'raise NotImplementedError("your turn")'
@@ -81,7 +84,7 @@ def test_metadata_is_what_nbgrader_needs(folder, lab):
         tests = {text: data for text, data in graded.items() if data.grade}
         assert [data.points for data in tests.values()] == [1] * len(asked)
         assert all(data.locked and not data.solution for data in tests.values())
-        assert [text.splitlines()[0] for text in tests] == [f'check("{name}", {asked[name]})' for name in asked]
+        assert [text.splitlines()[-1] for text in tests] == [f'check("{name}", {asked[name]})' for name in asked]
         answers = {text: data for text, data in graded.items() if not data.grade}
         assert all(data.solution and not data.locked and "points" not in data for data in answers.values())
         solved = [cell.source for cell in made.cells if "### BEGIN SOLUTION" in cell.source or STUB in cell.source]
@@ -103,12 +106,67 @@ def test_cutting_cells_loses_and_moves_no_line(folder, lab):
     assert made == written
 
 
-def test_a_hidden_test_holds_when_check_was_replaced(folder):
+@pytest.fixture
+def judged(folder):
+    """Runs the test cell of an exercise of lab 00 in a notebook with these answers; gives the notebook's names."""
     lab = labs(["00"])[0]
-    names = definitions(code_cells(lab.read_text()))
     cells = {cell.metadata.nbgrader.grade_id: cell.source for cell in notebook(folder, "source", lab).cells
              if "nbgrader" in cell.metadata}  # fmt: skip
-    exec(cells["00-check-intensity"], names)
-    names |= {"check": lambda *given: None, "intensity": lambda *given: 0.0}
-    with pytest.raises(ExerciseError, match="00/intensity"):
-        exec(cells["00-check-intensity"], names)
+
+    def run(exercise, **answers):
+        names = definitions(code_cells(lab.read_text())) | answers
+        names = {name: value for name, value in names.items() if value is not None}
+        try:
+            exec(cells[f"00-check-{exercise}"], names)
+        except ExerciseError as error:
+            return str(error), names
+        return "", names
+
+    return run
+
+
+def test_a_hidden_test_holds_when_check_was_replaced(judged):
+    said, _ = judged("intensity", check=lambda *given: None, intensity=lambda *given: 0.0)
+    assert said.startswith("00/intensity: the intensity")
+
+
+def test_one_mistake_costs_one_point(judged):
+    for answer in (lambda *given: 0.0, None):
+        said, names = judged("intensity", intensity=answer)
+        assert said
+        assert names["intensity"](2, 2, 2, 1) == pytest.approx(16 / 12)  # ours, for what comes after
+    assert said == "00/intensity: no cell of the notebook defines `intensity`"
+
+
+def test_an_answer_runs_once_and_in_a_process_of_its_own(judged, capfd):
+    right = definitions(code_cells(labs(["00"])[0].read_text()))["intensity"]
+
+    def loud(*given):
+        calls.append(given)
+        print("a warning", file=sys.stderr)  # for which nbgrader would give no point
+        return right(*given)
+
+    calls = []
+    assert judged("intensity", intensity=loud)[0] == ""
+    assert calls == []
+    out, err = capfd.readouterr()
+    assert (out, err) == ("✓ 00/intensity\n", "")
+
+
+def test_an_endless_answer_ends(judged, monkeypatch):
+    def endless(*given):
+        while True:
+            pass
+
+    monkeypatch.setattr(grading, "NOTEBOOK_LIMITS", Limits(seconds=1, megabytes=256))
+    assert "loop that never ends" in judged("intensity", intensity=endless)[0]
+
+
+def test_the_kernel_is_this_interpreter_with_a_limit_on_its_memory(folder):
+    kernel = json.loads((folder / "kernels" / "python3" / "kernel.json").read_text())
+    assert kernel["env"]["SLMKIT_PROFILE"] == "smoke"
+    *shell, program = kernel["argv"][: kernel["argv"].index("-m")]
+    assert program == sys.executable
+    asked = "import resource; print(resource.getrlimit(resource.RLIMIT_AS)[1] // 2**20)"
+    said = subprocess.run([*shell, program, "-c", asked], check=True, capture_output=True, text=True).stdout
+    assert int(said) == assignments.KERNEL_MIB
