@@ -15,7 +15,7 @@ export JUPYTER_CONFIG_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_DATA_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/cache/jupyter/runtime
 
-.PHONY: help setup engine grading book preview test lab bench assignments wheel clean
+.PHONY: help setup engine grading book preview pdf test lab bench assignments wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 20
@@ -39,6 +39,12 @@ preview: setup  ## the same site with the labs in their smallest size, _build/pr
 	@echo "== labs, smoke profile"
 	@$(run) slmkit.course.build --profile smoke --workers $(WORKERS)
 	@SLMKIT_PROFILE=smoke bash tools/site.sh _build/preview
+
+pdf: setup  ## the whole book as one PDF, _build/book.pdf; needs Chromium
+	@echo "== labs, cpu profile"
+	@$(run) slmkit.course.build --profile cpu --workers $(WORKERS)
+	@SLMKIT_PROFILE=cpu bash tools/site.sh _build/pdf singlehtml
+	@.venv/bin/python tools/pdf.py _build/pdf/_build/singlehtml _build/book.pdf
 
 test: setup  ## lint, unit tests, every lab in small through nbmake, checks of the site
 	@bash tools/test.sh

@@ -42,11 +42,35 @@ class Browser:
         )
         return self.driver.execute_script
 
+    def close(self):
+        self.driver.quit()
+        shutil.rmtree(self.profile, ignore_errors=True)
+
     def complaints(self):
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
+    def events(self):
+        """What the page did on the network since it was last asked."""
+        return [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+
     def requests(self):
         """Addresses that the page asked for; the browser's own pages (chrome://) do not count."""
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        asked = [e["params"]["request"]["url"] for e in self.events() if e["method"] == "Network.requestWillBeSent"]
         return [address for address in asked if urlsplit(address).scheme not in ("data", "chrome", "blob")]
+
+    def weigh(self, address):
+        """Opens a page as a first visitor does, with nothing kept of earlier ones. Gives what each address brought:
+        its kind (Document, Stylesheet, Script, Font, Image, Other) and bytes, headers included."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        self.open(address)
+        self.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": False})
+        answers, bytes_of = {}, {}
+        for event in self.events():
+            told = event["params"]
+            if event["method"] == "Network.responseReceived":
+                answers[told["requestId"]] = told["response"]["url"], told["type"]
+            elif event["method"] == "Network.loadingFinished":
+                bytes_of[told["requestId"]] = told["encodedDataLength"]
+        return {url: (kind, bytes_of.get(asked, 0)) for asked, (url, kind) in answers.items()
+                if urlsplit(url).scheme not in ("data", "chrome", "blob")}  # fmt: skip
