@@ -5,12 +5,12 @@
 set -euo pipefail
 folder=$1 builder=${2:-html}
 echo "== site, $folder/_build/$builder"
-rm -rf "$folder/_build/$builder" "$folder/_build/.doctrees" "$folder/_build/jupyter_execute" "$folder/_build/.jupyter_cache"
+rm -rf "$folder/_build/"{"$builder",.doctrees,jupyter_execute,.jupyter_cache}
 mkdir -p build/logs
 book='from jupyter_book.cli.main import main; main()'
 bash tools/wheel.sh # for those who download a lab
 if .venv/bin/python -c "$book" build . --path-output "$folder" --builder "$builder" -W -n --keep-going >build/logs/site.log 2>&1; then
-  cp build/dist/slmkit-*.whl "$folder/_build/html/labs/"
+  cp build/dist/slmkit-*.whl "$folder/_build/$builder/labs/"
   echo "== site done: $folder/_build/$builder/index.html"
 else
   grep -aE -A4 'WARNING|ERROR|Error' build/logs/site.log >&2 || tail -n 30 build/logs/site.log >&2
