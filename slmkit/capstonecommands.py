@@ -67,6 +67,8 @@ def show(found: capstone.Score):
     if found.errors is not None:
         print(f"known better than the public evaluation by {found.errors:+.1f} standard errors, "
               f"limit {capstone.LIMIT:g} either way")  # fmt: skip
+    if found.apart is not None:
+        print(f"its design, trained again here, differs by {found.apart:+.6f} bits per byte, limit {capstone.APART:g}")
 
 
 def number(value: float) -> str:

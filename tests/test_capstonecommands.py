@@ -77,6 +77,7 @@ def test_a_hidden_text_has_a_board_of_its_own(build, reference, capsys, tmp_path
     said = capsys.readouterr().out
     assert re.search(r"place 1 of 1 for tiny, hidden \w{8}", said)
     assert re.search(r"known better than the public evaluation by [+-]\d+\.\d standard errors, limit", said)
+    assert "its design, trained again here, differs by +0.000000 bits per byte, limit 0.001" in said
 
 
 def test_a_refused_one_gets_no_place(reference, capsys, tmp_path, monkeypatch):

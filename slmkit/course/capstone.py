@@ -33,6 +33,7 @@ RECORD = "record.json"
 PIECE = 1000  # characters
 FEWEST = 20  # pieces of a hidden text
 LIMIT = 5.0  # standard errors by which a text may be known better than another of its source; lab 16 measures it
+APART = 1e-3  # bits per byte between a hand-in and its design trained again, on another processor perhaps
 
 
 # -- handing in --------------------------------------------------------------------------------------------------------
@@ -86,6 +87,7 @@ class Score(NamedTuple):
     text: str  # "public", or "hidden" with a digest of the text
     weights: str  # digest of the file
     errors: float | None  # standard errors by which it knows the hidden text too well; below 0, the public one
+    apart: float | None = None  # bits per byte that its design, trained again, takes more for the hidden or public text
 
     @property
     def over(self) -> dict[str, float]:
@@ -102,11 +104,15 @@ class Score(NamedTuple):
             known = "hidden text" if self.errors > 0 else "public evaluation"
             return (f"it knows the {known} too well, by {abs(self.errors):.1f} standard errors (limit {LIMIT:g}): "
                     "it was trained on it")  # fmt: skip
+        if self.apart is not None and abs(self.apart) > APART:
+            return (f"its design, trained again here, differs by {self.apart:+.4f} bits per byte (limit {APART:g}): "
+                    "these weights were trained otherwise")  # fmt: skip
         return None
 
 
 def score(folder: str | Path, hidden: str | None = None) -> Score:
-    """Scores a hand-in; with `hidden`, an instructor's text from the corpus's source, on that text.
+    """Scores a hand-in; with `hidden`, an instructor's text from the corpus's source, on that text, and against its
+    design trained again.
 
     Raises FileNotFoundError and ValueError, one line, for files that are missing, damaged, too large or do not fit
     each other, and for a tokenizer that does not give back the text.
@@ -131,9 +137,11 @@ def score(folder: str | Path, hidden: str | None = None) -> Score:
         errors = known_too_well(excess(bits, withheld, budget.corpus), control)
         text = f"hidden {hashlib.sha256(hidden.encode()).hexdigest()[:8]}"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Score(
-        design.said["name"], design.said["budget"], used, float(bits.sum() / sizes.sum()), text, digest, errors
-    )
+    value = float(bits.sum() / sizes.sum())
+    made = Score(design.said["name"], design.said["budget"], used, value, text, digest, errors)
+    if hidden is None or made.over:  # what is over budget may take forever
+        return made
+    return made._replace(apart=apart(folder, [public, withheld], budget.context))
 
 
 def _check(design: Design, config: ModelConfig, tokenizer: Tokenizer):
@@ -187,6 +195,22 @@ def bits_of(model: Decoder, tokenizer: Tokenizer, texts: Sequence[str], context:
     if not all(map(math.isfinite, bits)):
         raise ValueError("the model gives a text no finite number of bits")
     return np.array(bits)
+
+
+def apart(folder: Path, texts: Sequence[Sequence[str]], context: int) -> float:
+    """Bits per byte that a hand-in's design, trained again here, takes more than the hand-in does: of the text on which
+    they differ most, its teacher included. Seeing or spending more than the design says gains no more than that.
+    """
+    design = Design.read(folder)
+    made, model = train(design), storage.load(folder).float()
+    tokenizers = made.tokenizer, Tokenizer.load(folder / storage.TOKENIZER)
+    for one in (made.model, model):
+        measured(design, one)
+    found = [apart(design.teacher, texts, context)] if design.teacher else []
+    for text in texts:
+        again, handed = (bits_of(*one, text, context).sum() for one in zip((made.model, model), tokenizers))
+        found.append(float((again - handed) / byte_counts(text).sum()))
+    return max(found, key=abs)
 
 
 # -- what was seen before ----------------------------------------------------------------------------------------------

@@ -220,13 +220,34 @@ def test_who_trained_on_the_hidden_or_the_public_text_is_told_and_an_honest_mode
     assert honest.text.startswith("hidden ")
     assert honest.refused is None
     assert abs(honest.errors) < capstone.LIMIT / 2
+    assert honest.apart == 0, "the same bits"
     for name, text, sign in (("hidden text", hidden, 1), ("public evaluation", public, -1)):
         leaked(tmp_path / name, text)
         found = score(tmp_path / name, "".join(hidden))
         assert sign * found.errors > 2 * abs(honest.errors) + 1
         accused = found._replace(errors=sign * (capstone.LIMIT + 0.1)).refused
         assert f"it knows the {name} too well" in accused
+        assert found.apart > 0.1
+        assert "these weights were trained otherwise" in found._replace(errors=0.0).refused
         assert capstone.reproduces(tmp_path / name) is not None
+
+
+def test_what_is_trained_otherwise_is_refused_and_another_rounding_is_not(folder):
+    hidden = "".join(capstone.pieces(corpus("tinyworld").held_out[1::2], 20))
+    weights = load_file(folder / "model.safetensors")
+    for scale, refused in ((1e-6, False), (0.1, True)):
+        draw = torch.Generator().manual_seed(0)
+        other = {name: w * (1 + scale * torch.randn(w.shape, generator=draw)) for name, w in weights.items()}
+        save_file(other, folder / "model.safetensors")
+        found = score(folder, hidden)
+        assert found.apart != 0
+        assert (abs(found.apart) > capstone.APART) == refused == ("trained otherwise" in (found.refused or ""))
+
+
+def test_what_is_over_budget_is_not_trained_again(folder, monkeypatch):
+    monkeypatch.setattr(capstone, "train", None)
+    rewrite(folder, stage=[{"steps": 10**9}])
+    assert "over budget" in score(folder, "".join(capstone.pieces(corpus("tinyworld").held_out[1::2], 20))).refused
 
 
 def test_the_hidden_score_is_on_the_hidden_text_and_a_short_one_is_refused(handed_in):
@@ -285,6 +306,12 @@ def test_a_teacher_counts_and_is_trained_again(build, handed_in, tmp_path):
     own = tokens * slmkit.flops_per_token(student, 32, "training")
     assert found.used["training"] == pytest.approx(own + answers + spent)
     assert capstone.reproduces(tmp_path) is None
+    texts = [capstone.pieces(corpus("tinyworld").held_out, 2)]
+    assert capstone.apart(tmp_path, texts, 32) == 0
+    torch.manual_seed(7)
+    slmkit.save(slmkit.Decoder(teacher), tmp_path / "teacher")
+    assert capstone.apart(tmp_path, texts, 32) < -0.5, "the teacher was not trained as its design says"
+    shutil.copytree(handed_in, tmp_path / "teacher", dirs_exist_ok=True)
     rewritten = json.loads((tmp_path / "teacher" / "design.json").read_text())
     (tmp_path / "teacher" / "design.json").write_text(json.dumps(rewritten | {"stage": [{"steps": 11}]}))
     assert capstone.reproduces(tmp_path).startswith("its teacher's ")
