@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
          "disable-component-update", "disable-sync", "hide-scrollbars")  # fmt: skip
-PHONE, DESKTOP = (390, 844), (1280, 900)
+VIEW = ("Document", "Stylesheet", "Script", "Font")  # what comes before a reader does anything, pictures apart
+PHONE, TABLET, DESKTOP = (390, 844), (820, 1180), (1280, 900)
 
 
 class Browser:

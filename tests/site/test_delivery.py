@@ -7,9 +7,11 @@ from urllib.parse import urljoin
 
 import nbformat
 import pytest
+from chromium import VIEW
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
+from test_calculator import computed, enter
 from test_pages import PAGES, SITE, Elements, name
 
 from slmkit.course.source import labs
@@ -17,9 +19,8 @@ from slmkit.course.source import labs
 pytestmark = pytest.mark.browser
 
 # Bytes on the wire with text compressed by gzip, as static hosts send it, and nothing kept from an earlier page.
-FIRST_VIEW = 400_000  # the page itself, style sheets, scripts, fonts: what comes before a reader does anything
+FIRST_VIEW = 400_000  # the page itself, style sheets, scripts, fonts
 WHOLE = 1_500_000  # and its pictures
-VIEW = ("Document", "Stylesheet", "Script", "Font")
 
 # Typed into the search page, and a page that has to be among the results.
 SEARCHES = {
@@ -92,11 +93,10 @@ def test_tables_and_calculator_work_from_a_subfolder(browser, served):
     before = script(rows)
     browser.driver.find_element(By.CSS_SELECTOR, ".slm-bar-of-filters input[type=search]").send_keys("smollm2")
     WebDriverWait(browser.driver, 10).until(lambda driver: 0 < driver.execute_script(rows) < before)
-    script = browser.open(f"{served}/book/reference/calculator.html")
-    result = "return document.querySelector('.slm-calculator').innerText"
-    before = script(result)
-    field = browser.driver.find_element(By.CSS_SELECTOR, ".slm-calculator input[type=number]:not([readonly])")
-    field.send_keys("0")
-    WebDriverWait(browser.driver, 10).until(lambda driver: driver.execute_script(result) != before)
+    browser.open(f"{served}/book/reference/calculator.html")
+    enter(browser, context=1024)
+    before = computed(browser)["cache"]
+    enter(browser, context=4096)
+    WebDriverWait(browser.driver, 10).until(lambda _: computed(browser)["cache"] == 4 * before)
     assert browser.complaints() == []
     assert all(address.startswith(served) for address in browser.requests())
