@@ -167,7 +167,8 @@ def answers(asked: pandas.DataFrame, above: dict[str, list[list[str]]], engine: 
         values[f"{name} log"] = [likelihood for _, likelihood in told]
         shown[f"{name} answers"] = [text for text, _ in told]
         print(name, np.mean(values[f"{name} right"]), np.mean(values[f"{name} log"]), flush=True)
-    finding("practice-answers", "a question each: key in the answer; log-likelihood of the key", **values, **shown)
+    note = "a question each: key in the answer; log-likelihood of the key"
+    finding("practice-answers", note, **values, **shown, written=ANSWER)
 
 
 if __name__ == "__main__":
