@@ -1337,4 +1337,92 @@ GRADING = [
     ),
 ]
 
-MUTATIONS = [*MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING, *INSTRUMENTS, *GRADING]
+HANDED_OUT = [
+    *_in(
+        "course/glossary.py",
+        "course/test_glossary.py::test_an_entry_lists_its_pages_once_in_the_books_order",
+        ("any link is a word", ' if node["reftype"] == "term"}', "}"),
+        ("only the first name counts", "for term in entry.findall(nodes.term)}", "for term in [entry[0]]}"),
+        ("a comma stands before all", "link)][1:]", "link)]"),
+    ),
+    *_in(
+        "course/labclaims.py",
+        "course/test_labclaims.py::test_the_page_has_every_lab_and_every_claim "
+        "course/test_labclaims.py::test_what_decides_a_claim",
+        (
+            "every claim is measured",
+            'measured = sum("this lab" in claim["by"] for claim in claims)',
+            "measured = len(claims)",
+        ),
+        ("a link leads nowhere", '#{ledger.anchor(claim["id"])}', '#{claim["id"]}'),
+        (
+            "published results are tables",
+            '.get(claim["kind"], "published results")',
+            '.get(claim["kind"], TABLES["statistics"])',
+        ),
+    ),
+    *_in(
+        "course/apipage.py",
+        "course/test_apipage.py::test_code_stays_code_and_the_rest_is_literal",
+        ("code ends with its line", 'r"`([^`]+)`"', r'r"`([^`\n]+)`"'),
+    ),
+    *_in(
+        "doctor.py",
+        "test_cli.py::test_doctor_says_what_is_missing_and_how_to_get_it "
+        "test_cli.py::test_doctor_names_the_command_that_brings_each_part",
+        ("what is missing is here", "if not find_spec(module)]", "if find_spec(module)]"),
+        ("a clone is told to use pip", 'if (root() / "Makefile").is_file() else f"pip', 'if False else f"pip'),
+        ("a wheel is told to use make", 'if (root() / "Makefile").is_file() else f"pip', 'if True else f"pip'),
+        ("the set-up brings the engine", '{"engine": "engine", "serving"', '{"serving"'),
+        ("what is missing is not named", """f"{lost} without {', '.join(missing)}" if missing""", "lost if missing"),
+        ("the remedy is for what is there", "if not part.here:", "if part.here:"),
+        ("what no extra brings gets one", "    return None\n", '    return install("data")\n'),
+    ),
+    *_in(
+        "cli.py",
+        "test_cli.py::test_a_missing_part_is_one_line_with_its_command "
+        "test_cli.py::test_the_version_is_that_of_the_package test_cli.py::test_nonsense_gets_one_line_and_code_2",
+        (
+            "a missing part is Python's word",
+            "if isinstance(error, ModuleNotFoundError) and (told",
+            "if False and (told",
+        ),
+        ("a part of a library is unknown", '(error.name or "").partition(".")[0]', '(error.name or "")'),
+        ("the version is not said", "if options.version:", "if False:"),
+        ("nonsense is a failure like others", "error, 2)\n    except FAILURES", "error, 1)\n    except FAILURES"),
+        ("the nearest choice is not named", " if near else", " if False else"),
+    ),
+    *_in(
+        "course/source.py",
+        "course/test_source.py",
+        ("a stub is an answer", "open_ |= stopped or STUB in ast.unparse(statement)", "open_ |= stopped"),
+        ("a cell goes on behind its stop", "open_ = stopped = stopped or open_", "open_ = stopped = open_"),
+        ("a loop waits for its own name", "in unknown - own for", "in unknown for"),
+        ("what is set anew still waits", "if open_ else unknown.difference_update", "if open_ else set"),
+        ("a cell behind a stub waits always", "unknown.update if open_", "unknown.update if stopped"),
+        ("hidden tests are handed out", 'if inside == "SOLUTION" else []', 'if inside == "SOLUTION" else held'),
+        ("outputs are handed out", "outputs=[], execution_count=None", "execution_count=None"),
+        ("the profile does not count", "json.dumps([profile, machine", 'json.dumps(["", machine'),
+        ("a failed run stands", 'output.output_type == "error"', 'output.output_type == "no"'),
+        ("a run that stopped stands", "if any(cell.execution_count is None", "if all(cell.execution_count is None"),
+        ("checkers of other labs count", "and not other_lab:", "and True:"),
+    ),
+    *_in(
+        "course/pages.py",
+        "course/test_sphinx_ext.py",
+        ("no extra is named", 'if lab.name[:2] in EXTRAS else ""', 'if False else ""'),
+        ("cells that wait are not marked", "    source.mark_waiting(handed)\n", ""),
+        ("Colab is on every site", "    if wheel:\n", "    if True:\n"),
+        (
+            "a page without its run is built",
+            "if problem := _lay_over(page, lab):",
+            "if _lay_over(page, lab) and False:",
+        ),
+        ("figures need no text", "if _draws(cell) and not", "if False and not"),
+        ("solutions stand open", '.append("hide-input")', '.append("hidden")'),
+    ),
+]
+
+MUTATIONS = [
+    *MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING, *INSTRUMENTS, *GRADING, *HANDED_OUT,
+]  # fmt: skip

@@ -137,6 +137,17 @@ def test_with_a_repository_a_page_offers_colab_of_the_published_branch(book):
     assert f'"google.colab" in sys.modules:\n    %pip install -q "{wheel}"' in handed.cells[2].source
 
 
+def test_a_download_names_the_extra_that_its_lab_needs_and_marks_what_waits(tmp_path):
+    for lab in source.labs(["07", "08"]):
+        pages.write_reader_copy(lab, tmp_path / lab.stem)
+        handed = nbformat.read(tmp_path / f"{lab.stem}.ipynb", as_version=4)
+        extra = "[data]" if lab.name.startswith("07") else ""
+        assert f'pip install "{pages.WHEEL}{extra}"' in handed.cells[1].source
+        assert "raises-exception" in str(handed.cells)
+        assert not any("google.colab" in cell.source for cell in handed.cells), "the site is published nowhere"
+        assert "raises-exception" not in (tmp_path / f"{lab.stem}.py").read_text(), "a script stops anyway"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
