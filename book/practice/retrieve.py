@@ -4,7 +4,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,10 +31,10 @@ class Passage(NamedTuple):
     text: str
 
 
-def pages(folder: Path = BOOK) -> dict[str, str]:
-    """The prose of each page, by its name."""
-    names = {path: path.relative_to(folder).with_suffix("").as_posix() for path in sorted(folder.rglob("*.md"))}
-    return {name: plain(path.read_text()) for path, name in names.items() if not name.startswith(LEFT_OUT)}
+def pages() -> dict[str, str]:
+    """The prose of each page of the book, by its name."""
+    names = re.findall(r"book/(\S+)", (root() / "_toc.yml").read_text())
+    return {name: plain((BOOK / f"{name}.md").read_text()) for name in names if not name.startswith(LEFT_OUT)}
 
 
 def plain(markdown: str) -> str:

@@ -128,8 +128,8 @@ def costs(path: Path, texts: list[str], new: int = NEW):
     with ExitStack() as open_ones:
         engine = open_ones.enter_context(Engine(path, context=CONTEXT))
         model = Llama(str(path), n_ctx=CONTEXT, n_threads=1, n_threads_batch=1, verbose=False)
-        client = open_ones.enter_context(served(path))
-        plain = open_ones.enter_context(served(path, **DEFAULTS))
+        client = open_ones.enter_context(served(path, CONTEXT))
+        plain = open_ones.enter_context(served(path, CONTEXT, **DEFAULTS))
         ways = {
             "functions": lambda text: engine.stream(engine.tokenize(text), new),
             "class": lambda text: in_class(model, text, new),
