@@ -15,7 +15,7 @@ export JUPYTER_CONFIG_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_DATA_DIR := $(CURDIR)/build/cache/jupyter
 export JUPYTER_RUNTIME_DIR := $(CURDIR)/build/cache/jupyter/runtime
 
-.PHONY: help setup engine grading book preview pdf test lab bench assignments wheel clean
+.PHONY: help setup engine grading book preview pdf test lab named bench assignments wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*##/  make \1\t/' | expand -t 20
@@ -49,9 +49,12 @@ pdf: setup  ## the whole book as one PDF, _build/book.pdf; needs Chromium
 test: setup  ## lint, unit tests, every lab in small through nbmake, checks of the site
 	@bash tools/test.sh
 
-lab: setup  ## one lab, executed: make lab LAB=03 PROFILE=cpu
-	@test -n "$(LAB)" || { echo "which lab? For example: make lab LAB=03 PROFILE=cpu" >&2; exit 2; }
+lab: named setup  ## one lab, executed: make lab LAB=03 PROFILE=cpu
 	@$(run) slmkit.course.build --profile "$(PROFILE)" --lab "$(LAB)" --workers 1 --force
+
+named:  # before the set-up, which takes minutes
+	@test -n "$(LAB)" && ls labs/$(LAB)_*.py >/dev/null 2>&1 \
+	  || { echo "which lab? LAB is '$(LAB)'; give two digits: make lab LAB=03 PROFILE=cpu" >&2; exit 2; }
 
 bench: setup  ## the side-by-side performance table
 	@.venv/bin/slmkit bench
