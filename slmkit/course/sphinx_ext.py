@@ -25,6 +25,7 @@ from slmkit.course import (
     datasets,
     glossary,
     icons,
+    images,
     killtable,
     labclaims,
     ledger,
@@ -179,7 +180,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", copy_mathjax)
     for part in (
         pages, ledger, labclaims, apipage, glossary, modelpages, calculator, datasets, capability, techniques,
-        killtable, teaching, widgets, publishing, icons,
+        killtable, teaching, widgets, publishing, icons, images,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

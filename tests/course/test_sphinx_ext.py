@@ -203,7 +203,7 @@ def test_figures_are_drawn_and_must_have_alt_text_and_caption(book, monkeypatch)
     book.page = "# A page\n\n```{drawn} test.line\n:alt: It rises.\n\nA *line*.\n```\n"
     warnings, page, _ = book.build()
     assert warnings == ""
-    assert 'alt="It rises." src="_images/test.line.svg"' in page
+    assert '<img width="614" height="365" alt="It rises." src="_images/test.line.svg"' in page  # 6.4 by 3.8 inches
     assert "<em>line</em>" in page
     first = (book.folder / "out" / "_images" / "test.line.svg").read_bytes()
     assert first == sphinx_ext.draw("test.line").read_bytes(), "the same file each time"
