@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 from llama_cpp import Llama
 from openai import APIConnectionError, APIStatusError, OpenAI
@@ -110,6 +111,12 @@ def timed(pieces: Iterator) -> tuple[float, float, int]:
     return times[1] - times[0], (times[-1] - times[1]) / (len(times) - 2), len(times) - 1
 
 
+def processor_time() -> float:
+    """Seconds of this process and of the servers that it began; other programs on the machine do not count."""
+    here = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (here, *here.children()))
+
+
 def prompts(count: int, tokenizer: Tokenizer, tokens: int = PROMPT) -> list[str]:
     """Beginnings of speeches, each another one: the server keeps the last prompt and would not read it again."""
     return [tokenizer.decode(tokenizer.encode(text[:2000])[:tokens]) for text in corpora.load("speeches").train[:count]]
@@ -138,15 +145,22 @@ def costs(path: Path, texts: list[str], new: int = NEW):
         }
         for i, text in enumerate(texts):
             for name, way in ways.items():
+                before = processor_time()
                 first, further, count = timed(way(text))
                 pieces.add(count)
                 if i:  # the first text warms all of them up
                     found.setdefault(f"{name} first", []).append(1e3 * first)
                     found.setdefault(f"{name} further", []).append(1e3 * further)
+                    found.setdefault(f"{name} processor", []).append(1e3 * (processor_time() - before))
         again = [1e3 * timed(streamed(client, texts[-1], new))[0] for _ in texts[1:]]
         model.close()
     told = {"pieces": sorted(pieces), "prompt": PROMPT, "new": new, "again first": again}
-    finding("practice-serve", "milliseconds to the first piece, and for each further one, a text each", **found, **told)
+    finding(
+        "practice-serve",
+        "milliseconds to the first piece, for each further one, of processor time, a text each",
+        **found,
+        **told,
+    )
 
 
 def own(folder: Path, text: str, new: int = 24):

@@ -9,6 +9,9 @@ import numpy as np
 
 from slmkit.course import findings, style
 from slmkit.evaluation.comparing import Interval, accuracy_interval, mcnemar, paired_bootstrap
+from slmkit.model.counting import count_parameters
+from slmkit.survey import zoo
+from slmkit.survey.tables import rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +21,7 @@ WAYS = {"functions": "the engine's functions", "class": "the binding's class", "
 SEARCHES = {"meaning": "by meaning, MiniLM", "words": "by words, BM25"}
 ABOVE = ("none", "found", "wrong", "right")
 LOOKED = (1, 3, 5)
+SIZES = ("SmolLM-135M", "SmolLM-360M", "SmolLM-1.7B")  # one recipe, three sizes, all in the survey's data file
 
 
 def _values(name: str) -> dict:
@@ -25,7 +29,8 @@ def _values(name: str) -> dict:
 
 
 def added(way: str, base: str, what: str) -> Interval:
-    """Milliseconds by which a way to the same text takes longer than another, text by text."""
+    """Milliseconds by which a way to the same text takes longer than another, text by text: to the "first" piece, for each
+    "further" one, or of "processor" time for all."""
     held = _values("serve")
     return paired_bootstrap(held[f"{way} {what}"], held[f"{base} {what}"])
 
@@ -53,6 +58,12 @@ def gained(above: str, base: str, what: str) -> Interval:
     """By what an answer is better with one text above the question than with another, question by question."""
     held = _values("answers")
     return paired_bootstrap(held[f"{above} {what}"], held[f"{base} {what}"])
+
+
+def score(model: str) -> float:
+    """Its mean in the survey's tests of problem solving, percent right."""
+    return next(100 * float(row["value"]) for row in rows("capability") if row["kind"] == "domain_average"
+                and row["model"].endswith(f"/{model}") and row["metric"].startswith("problem solving"))  # fmt: skip
 
 
 def recall_figure() -> "Figure":
@@ -86,6 +97,10 @@ def _likelihood(above: str) -> str:
     return f"{fmean(_values('answers')[f'{above} log']):.1f}".replace("-", "−")
 
 
+def _parameters(model: str) -> int:
+    return count_parameters(zoo.config(model)).total
+
+
 def _median(key: str) -> float:
     return median(_values("serve")[key])
 
@@ -97,14 +112,16 @@ FACTS: dict[str, Callable[[], str]] = {
     "practice.questions": lambda: str(_values("retrieval")["questions"]),
     "practice.pages": lambda: str(_values("retrieval")["pages"]),
     "practice.passages": lambda: str(_values("retrieval")["passages"]),
+    "practice.written": lambda: str(_values("answers")["written"]),
     "practice.mcnemar": lambda: f"{mcnemar(found('meaning', 1), found('words', 1)).p:.2f}",
 }
 for _way in WAYS:
     FACTS |= {
         f"practice.{_way}.first": lambda way=_way: f"{_median(f'{way} first'):.0f} ms",
         f"practice.{_way}.rate": lambda way=_way: f"{1e3 / _median(f'{way} further'):.0f}",
+        f"practice.{_way}.processor": lambda way=_way: f"{_median(f'{way} processor'):,.0f} ms",
     }
-    for _what in ("first", "further"):
+    for _what in ("first", "further", "processor"):
         FACTS |= _both(f"practice.{_way}.added.{_what}", partial(added, _way, "functions", _what), "+.1f")
 for _first in LOOKED:
     FACTS[f"practice.chance.{_first}"] = lambda first=_first: f"{_values('retrieval')['chance'][first - 1]:.0%}"
@@ -116,3 +133,7 @@ for _above in ABOVE:
     FACTS[f"practice.log.{_above}"] = partial(_likelihood, _above)
     FACTS |= _both(f"practice.gain.{_above}.right", partial(gained, "found", _above, "right"), "+.0%")
     FACTS |= _both(f"practice.gain.{_above}.log", partial(gained, "found", _above, "log"), "+.1f")
+for _model in SIZES:
+    FACTS[f"practice.score.{_model}"] = lambda model=_model: f"{score(model):.1f}%"
+    FACTS[f"practice.size.{_model}"] = lambda model=_model: f"{_parameters(model) / _parameters(SIZES[0]):.1f}"
+FIGURES = {"practice_recall": recall_figure}
