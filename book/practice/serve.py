@@ -155,12 +155,8 @@ def costs(path: Path, texts: list[str], new: int = NEW):
         again = [1e3 * timed(streamed(client, texts[-1], new))[0] for _ in texts[1:]]
         model.close()
     told = {"pieces": sorted(pieces), "prompt": PROMPT, "new": new, "again first": again}
-    finding(
-        "practice-serve",
-        "milliseconds to the first piece, for each further one, of processor time, a text each",
-        **found,
-        **told,
-    )
+    note = "milliseconds to the first piece, for each further one, of processor time, a text each"
+    finding("practice-serve", note, **found, **told)
 
 
 def own(folder: Path, text: str, new: int = 24):

@@ -29,8 +29,8 @@ def _values(name: str) -> dict:
 
 
 def added(way: str, base: str, what: str) -> Interval:
-    """Milliseconds by which a way to the same text takes longer than another, text by text: to the "first" piece, for each
-    "further" one, or of "processor" time for all."""
+    """Milliseconds by which a way to the same text takes longer than another: to the "first" piece, for each "further"
+    one, or of "processor" time for all. Compared text by text."""
     held = _values("serve")
     return paired_bootstrap(held[f"{way} {what}"], held[f"{base} {what}"])
 
