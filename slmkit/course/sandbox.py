@@ -56,9 +56,11 @@ def run(work: Callable[[], str], limits: Limits, hidden: Path | None = None) -> 
             target=_confined, args=(work, report, own, limits, hidden), daemon=True
         )
         process.start()
-        process.join(limits.clock)
-        late = process.is_alive()
-        _kill(process)
+        try:
+            process.join(limits.clock)
+        finally:  # a notebook's cell may be interrupted meanwhile
+            late = process.is_alive()
+            _kill(process)
         said = report.read_text(encoding="utf-8") if process.exitcode == 0 else ""
         if said.endswith(END):
             return said.removesuffix(END)

@@ -92,14 +92,18 @@ def test_what_hangs_or_hoards_outside_the_exercises_ends_too(tmp_path):
     settings.write_text(settings.read_text().replace(limits, "CELL_SECONDS, NOTEBOOK_SECONDS = 60, 80"))
     generate, autograde, *_ = COMMANDS
     assert run(course, lab, generate) == 0, course.said
-    for student, place, text in (("deaf", -1, DEAF), ("hoards", 0, HOG)):
+    for student, text in (("deaf", DEAF), ("hoards", HOG)):
         deserved = course.hand_in(lab, ["perfect"])["perfect"]
         (tmp_path / "submitted" / "perfect").rename(tmp_path / "submitted" / student)
         path = tmp_path / "submitted" / student / lab / f"{lab}.ipynb"
         notebook = nbformat.read(path, as_version=4)
-        answer = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith("def ")][place]
+        answer = next(i for i, cell in enumerate(notebook.cells) if cell.source.startswith("def "))
         notebook.cells.insert(answer, nbformat.v4.new_code_cell(text))
         nbformat.write(notebook, path)
-    assert run(course, lab, autograde) == 0, course.said
-    # The kernel answers nothing behind the deaf loop, and goes on behind the hog.
-    assert course.gradebook(lab) == {"deaf": deserved[:-1], "hoards": deserved}
+    # A kernel that does not answer is given up, and its student named; behind the hog it goes on.
+    assert run(course, lab, autograde) == 1
+    assert "There was an error processing assignment '00_your_machine' for student 'deaf'" in course.said
+    assert "'hoards'" not in course.said.split("There was an error")[-1]
+    assert course.gradebook(lab) == {"deaf": [], "hoards": deserved}
+    hoarded = nbformat.read(tmp_path / "autograded" / "hoards" / lab / f"{lab}.ipynb", as_version=4)
+    assert any(output.get("ename") == "MemoryError" for cell in hoarded.cells for output in cell.get("outputs", ()))
