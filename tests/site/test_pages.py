@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import yaml
 
 from slmkit.course.source import labs, read, without_solutions
 from slmkit.paths import root
@@ -82,6 +83,19 @@ def test_headings_and_images_serve_readers_who_cannot_see(page):
     if page.name not in ("index.html", "search.html", "genindex.html"):
         assert levels.count(1) == 1
         assert all(after <= before + 1 for before, after in pairwise(levels)), f"{name(page)}: {levels}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != SITE / "index.html"], ids=name)
+def test_the_foot_of_a_page_says_what_it_was_built_from(page):
+    foot = re.search(r'<p class="slm-built">Built with (.*?)</p>', page.read_text(encoding="utf-8"))
+    assert re.match(r"slmkit \S+ · torch \S+ · Python \S+", foot[1])
+
+
+def test_only_a_site_that_knows_its_address_says_it():
+    address = yaml.safe_load((root() / "_config.yml").read_text())["html"]["baseurl"]
+    said = ['rel="canonical"' in page.read_text(encoding="utf-8") for page in PAGES]
+    assert all(said) if address else not any(said)
+    assert (SITE / "sitemap.xml").exists() == bool(address)
 
 
 @pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
