@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -105,7 +106,8 @@ def _extra(name: str, extra: str, says: str, lost: str) -> Part:
 def install(extra: str) -> str:
     """The command that brings an extra: in a clone the pinned versions, else those that the installed slmkit allows."""
     target = {"engine": "engine", "serving": "engine", "grading": "grading"}.get(extra, "setup")
-    command = f"make {target}" if (root() / "Makefile").is_file() else f"pip install 'slmkit[{extra}]'"
+    clone = Path(__file__).resolve().parents[1] == root()
+    command = f"make {target}" if clone else f"pip install 'slmkit[{extra}]'"
     return command + " (built from source by a C++ compiler, about four minutes)" * (target == "engine")
 
 

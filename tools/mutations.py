@@ -1010,9 +1010,10 @@ PROFILING = [
     *_in(
         "profiling/int8.py",
         "profiling/test_int8.py",
-        ("many rows forget the scale", "y * scale.float()", "y"),
-        ("the bias is dropped", "(y if bias is None else y + bias)", "y"),
-        ("the largest weight is cut", ".amax(1) / 127)", ".amax(1) / 137)"),
+        ("a byte is read at the wrong place", "((codes << 16) & TOP)", "((codes << 16) & TOP // 2)"),
+        ("the bytes below are not cut off", "((codes << 8) & TOP)", "(codes << 8)"),
+        ("the bias is dropped", "(y if self.bias is None else y + self.bias)", "y"),
+        ("the largest weight is cut", ".amax(2) / 127)", ".amax(2) / 137)"),
         ("the model given is changed", "quick = copy.deepcopy(model).float()", "quick = model.float()"),
         ("the table counts as read", "- model.embedding.weight.nbytes", "- 0 * model.embedding.weight.nbytes"),
     ),
@@ -1024,8 +1025,7 @@ PROFILING = [
         ("the step is not counted", "cache.advance(1)", "cache.advance(0)"),
         ("the last norm is left out", "return x if model.norm is None else model.norm(x)", "return x"),
         ("padding is forgotten", "or padding is not None or", "or"),
-        ("the head is not laid out", "else [*layers, model.embedding]", "else layers"),
-        ("narrow matrices are laid out too", "and weight.shape[0] > weight.shape[1]", ""),
+        ("several texts are taken for one", "ids.numel() != 1", "ids.shape[1] != 1"),
     ),
     *_in(
         "profiling/bench_runtime.py",
@@ -1371,8 +1371,8 @@ HANDED_OUT = [
         "test_cli.py::test_doctor_says_what_is_missing_and_how_to_get_it "
         "test_cli.py::test_doctor_names_the_command_that_brings_each_part",
         ("what is missing is here", "if not find_spec(module)]", "if find_spec(module)]"),
-        ("a clone is told to use pip", 'if (root() / "Makefile").is_file() else f"pip', 'if False else f"pip'),
-        ("a wheel is told to use make", 'if (root() / "Makefile").is_file() else f"pip', 'if True else f"pip'),
+        ("a clone is told to use pip", "if clone else", "if False else"),
+        ("a wheel is told to use make", "if clone else", "if True else"),
         ("the set-up brings the engine", '{"engine": "engine", "serving"', '{"serving"'),
         ("what is missing is not named", """f"{lost} without {', '.join(missing)}" if missing""", "lost if missing"),
         ("the remedy is for what is there", "if not part.here:", "if part.here:"),
@@ -1423,6 +1423,35 @@ HANDED_OUT = [
     ),
 ]
 
+PUBLISHED = [
+    *_in(
+        "course/publishing.py",
+        "course/test_publishing.py",
+        ("a stroke at the address's end is doubled", "base.rstrip('/')", "base"),
+        ("the site describes itself without an address", "doctree is not None and address(app)", "doctree is not None"),
+        ("text is not escaped", 'content="{escape(value)}"', 'content="{value}"'),
+        ("the first page only leads on", "if pagename == app.config.root_doc != ", "if False != "),
+        ("robots are addressed in a folder", 'if urlsplit(address(app)).path == "/"', "if True"),
+        ("the day is the clone's own", "fromtimestamp(int(seconds), UTC)", "fromtimestamp(int(seconds) - 86400, UTC)"),
+        ("the commit's digits depend on the clone", '"--abbrev=12", ', ""),
+        ("any address will do", "if config.html_baseurl and not (", "if False and not ("),
+    ),
+    *_in(
+        "course/icons.py",
+        "course/test_publishing.py::test_of_the_icons_the_used_ones_are_left",
+        ("the style keeps every icon", "if used & set(", "if True or used & set("),
+        ("the font keeps every icon", "populate(unicodes=glyphs)", "populate(unicodes=font.getBestCmap())"),
+        ("the cut font keeps the reserved name", "name_IDs=[0, 13, 14]", 'name_IDs=["*"]'),
+        ("the script stays", 'script.write_text("// The icons come from the font.\n")', "pass"),
+    ),
+    *_in(
+        "course/images.py",
+        "course/test_sphinx_ext.py::test_figures_are_drawn_and_must_have_alt_text_and_caption",
+        ("a figure says its size in points", "float(side) * 4 / 3", "float(side)"),
+    ),
+]
+
 MUTATIONS = [
     *MODEL, *INTEROP, *DATA, *TRAINING, *EVALUATION, *SURVEY, *PROFILING, *INSTRUMENTS, *GRADING, *HANDED_OUT,
+    *PUBLISHED,
 ]  # fmt: skip
