@@ -77,9 +77,9 @@ def _of(profile: str, column: str) -> list:
     return [row[column] for (_, ran), row in costs().items() if ran == profile]
 
 
-def _most(column: str) -> dict:
-    """The row of the cpu profile with the most of a column."""
-    return max((row for (_, ran), row in costs().items() if ran == "cpu"), key=lambda row: row[column])
+def _lab_with_most(column: str) -> str:
+    """Of the cpu profile."""
+    return max((row[column], number) for (number, ran), row in costs().items() if ran == "cpu")[1]
 
 
 def hours(seconds: float) -> str:
@@ -90,13 +90,13 @@ def hours(seconds: float) -> str:
 FACTS: dict[str, Callable[[], str]] = {
     "teaching.class": lambda: str(CLASS),
     "teaching.cpu_total": lambda: duration(sum(_of("cpu", "seconds"))),
-    "teaching.cpu_longest": lambda: duration(_most("seconds")["seconds"]),
-    "teaching.cpu_longest_lab": lambda: _most("seconds")["lab"],
+    "teaching.cpu_longest": lambda: duration(max(_of("cpu", "seconds"))),
+    "teaching.cpu_longest_lab": lambda: _lab_with_most("seconds"),
     "teaching.class_hours": lambda: hours(CLASS * sum(_of("cpu", "seconds"))),
-    "teaching.memory_most": lambda: f"{_most('peak_mb')['peak_mb']:,} MB",
-    "teaching.memory_most_lab": lambda: _most("peak_mb")["lab"],
+    "teaching.memory_most": lambda: f"{max(_of('cpu', 'peak_mb')):,} MB",
+    "teaching.memory_most_lab": lambda: _lab_with_most("peak_mb"),
     "teaching.memory_median": lambda: f"{median(_of('cpu', 'peak_mb')):,.0f} MB",
-    "teaching.class_memory": lambda: f"{CLASS * _most('peak_mb')['peak_mb'] / 1000:.0f} GB",
+    "teaching.class_memory": lambda: f"{CLASS * max(_of('cpu', 'peak_mb')) / 1000:.0f} GB",
     "teaching.class_memory_median": lambda: f"{CLASS * median(_of('cpu', 'peak_mb')) / 1000:.0f} GB",
     "teaching.labs": lambda: str(len(labs())),
 }
@@ -144,21 +144,27 @@ class Syllabus(_Written):
     required_arguments = 1
 
     def lines(self) -> list[str]:
-        chosen, known, titles = plan(int(self.arguments[0])), costs(), {lab.name[:2]: lab.stem for lab in labs()}
+        chosen, titles = plan(int(self.arguments[0])), {lab.name[:2]: lab.stem for lab in labs()}
         table = ["| week | read | labs | exercises | one run | memory |", "|--:|---|---|--:|--:|--:|"]
-        notes, used = [], []
+        notes = []
         for number, week in enumerate(chosen["week"], 1):
             pages = ", ".join(f"[](/{page})" for page in week["read"])
             links = ", ".join(f"[](/labs/{titles[lab]})" for lab in week["labs"])
             exercises = sum(len(overview(lab, {})["exercises"]) for lab in labs(week["labs"]))
-            used += (rows := [known[lab, "cpu"] for lab in week["labs"]])
-            spent, most = duration(sum(row["seconds"] for row in rows)), max(row["peak_mb"] for row in rows)
-            table.append(f"| {number} | {pages} | {links} | {exercises} | {spent} | {most:,} MB |")
+            table.append(f"| {number} | {pages} | {links} | {exercises} | {' | '.join(spent(week['labs']))} |")
             notes.append(f"{number}. **{week['title']}.** {week['goal']} *Leave out:* {week['leave']}")
         head = f"For {chosen['whom']}. Left for another time: {chosen['later']}."
-        spent = duration(sum(row["seconds"] for row in used))
-        end = f"All labs of this plan, once, in the `cpu` profile: {spent} of processor time."
+        time, memory = spent([lab for week in chosen["week"] for lab in week["labs"]])
+        end = f"All labs of this plan, once, in the `cpu` profile: {time} of processor time, and at most {memory}."
         return [head, "", *table, "", end, "", *notes]
+
+
+def spent(numbers: list[str]) -> tuple[str, str]:
+    """Time of labs in the cpu profile, one after the other, and the most memory that one of them holds."""
+    rows = [row for number in numbers if (row := costs().get((number, "cpu")))]
+    if len(rows) < len(numbers):
+        return "not measured", "not measured"
+    return duration(sum(row["seconds"] for row in rows)), f"{max(row['peak_mb'] for row in rows):,} MB"
 
 
 def took(row: dict | None) -> str:
