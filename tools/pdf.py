@@ -55,10 +55,10 @@ def begins(pdf: bytes, names: list[str]) -> dict[str, int]:
 
 def make(site: Path, target: Path, parts: list) -> int:
     """Prints the one page of `site` and returns how many sheets it took."""
-    page = site / "whole.html"  # Sphinx writes it into a subfolder, and its addresses as if it were here
-    page.write_bytes((site / f"{parts[0][1][0]}.html").read_bytes())
     browser = Browser()
     try:
+        page = site / "whole.html"  # Sphinx writes it into a subfolder, and its addresses as if it were here
+        page.write_bytes((site / f"{parts[0][1][0]}.html").read_bytes())
         script = browser.open(page.resolve().as_uri())
         names = [name for _, chapter in parts for name in chapter]
         titles = script(PREPARE + f"return prepare({json.dumps(names)}, {json.dumps(STYLE)})")

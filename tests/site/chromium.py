@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
          "disable-component-update", "disable-sync", "hide-scrollbars")  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 VIEW = ("Document", "Stylesheet", "Script", "Font")  # what comes before a reader does anything, pictures apart
 PHONE, TABLET, DESKTOP = (390, 844), (820, 1180), (1280, 900)
 
@@ -18,10 +19,11 @@ class Browser:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
-        self.profile = tempfile.mkdtemp()
         options = webdriver.ChromeOptions()
-        for candidate in ("chromium", "chromium-browser", "google-chrome"):
-            options.binary_location = options.binary_location or shutil.which(candidate) or ""
+        options.binary_location = next(filter(None, map(shutil.which, NAMES)), "")
+        if not (options.binary_location and shutil.which("chromedriver")):
+            raise SystemExit("Chromium or its chromedriver is missing; on Debian: apt install chromium chromium-driver")
+        self.profile = tempfile.mkdtemp()
         for flag in (*FLAGS, f"user-data-dir={self.profile}"):
             options.add_argument(f"--{flag}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
