@@ -1287,8 +1287,10 @@ GRADING = [
             "resource.RLIMIT_CPU, (limits.seconds, limits.seconds)",
             "resource.RLIMIT_CPU, (99, 99)",
         ),
-        ("memory has no limit", "resource.setrlimit(resource.RLIMIT_AS, (held + limits.megabytes * MIB,) * 2)", "pass"),
-        ("what is held already counts", "(held + limits.megabytes * MIB,)", "(limits.megabytes * MIB,)"),
+        ("memory has no limit", "resource.setrlimit(resource.RLIMIT_AS, (memory, memory))", "pass"),
+        ("what is held already counts", "psutil.Process().memory_info().vms + limits", "limits"),
+        ("a limit set before is passed", "else min(memory, most)", "else memory"),
+        ("a notebook's streams are written to", "sys.stdout = sys.stderr = open(", "open("),
         ("a sleeper is waited for", "process.join(limits.clock)", "process.join(60)"),
         ("half a report counts", "if said.endswith(END):", "if not late:"),
         ("sockets are allowed", 'REFUSED = ("socket.", ', "REFUSED = ("),
@@ -1304,7 +1306,11 @@ GRADING = [
         "course/test_grading.py::test_cells_that_python_cannot_read "
         "course/test_grading.py::test_a_file_that_is_too_large_is_not_read",
         ("the first of two cells counts", "places[other][-1]", "places[other][0]"),
-        ("later exercises work with a wrong answer", "        key.names |= ours\n        check(", "        check("),
+        (
+            "later exercises work with a wrong answer",
+            "        key.names.update(ours)\n        return key",
+            "        return key",
+        ),
         (
             "our solutions are there from the start",
             "self.names = definitions([without_solutions(cell) for cell in cells])",
@@ -1313,6 +1319,12 @@ GRADING = [
         ("what was solved is forgotten", "for other in (*passed, function)", "for other in (function,)"),
         ("magics are errors", 're.sub(r"^[%!].*", "", cell, flags=re.M)', "cell"),
         ("large files are read", "if path.stat().st_size > NOTEBOOK_BYTES:", "if False:"),
+    ),
+    *_in(
+        "course/grading.py",
+        "course/test_assignments.py",
+        ("in a notebook, one mistake costs later points", "        names[function] = key.ours[function]\n", ""),
+        ("in a notebook, an answer runs again without limits", '    names["check"] = _nothing\n', ""),
     ),
     *_in(
         "course/submissions.py",
@@ -1325,15 +1337,17 @@ GRADING = [
         "course/assignments.py",
         "course/test_assignments.py",
         ("tests can be edited", '"locked": points > 0', '"locked": False'),
-        ("no hidden tests", "cell.source += HIDDEN", "cell.source + HIDDEN"),
+        ("no hidden tests", "HIDDEN.format(name=given[0]) + cell.source", "cell.source"),
+        ("the kernel may take all memory", "ulimit -v {KERNEL_MIB * 1024}; ", ""),
         ("two cells have one id", "f\"{number}-answer-{'-'.join(names)}\"", 'f"{number}-answer"'),
         ("solutions are released", '("release", source.reader_copy(kept))', '("release", kept)'),
     ),
     *_in(
         "course/killtable.py",
-        "course/test_killtable.py::test_numbers_and_table",
+        "course/test_killtable.py::test_numbers_and_tables",
         ("errors are not counted", "int(row[less] if less else 0)", "0"),
         ("the most of all", "return str(min(", "return str(max("),
+        ("one of two places is enough", "sum(all(row[name]", "sum(any(row[name]"),
     ),
 ]
 
@@ -1442,7 +1456,7 @@ PUBLISHED = [
         ("the style keeps every icon", "if used & set(", "if True or used & set("),
         ("the font keeps every icon", "populate(unicodes=glyphs)", "populate(unicodes=font.getBestCmap())"),
         ("the cut font keeps the reserved name", "name_IDs=[0, 13, 14]", 'name_IDs=["*"]'),
-        ("the script stays", 'script.write_text("// The icons come from the font.\n")', "pass"),
+        ("the script stays", "script.write_text(", "str("),
     ),
     *_in(
         "course/images.py",

@@ -1,14 +1,13 @@
 """The decoder-only transformer: embedding, blocks, final norm, output head."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slmkit.config import ModelConfig
 from slmkit.model.attention import Attention, LatentAttention, Reading, soft_cap
 from slmkit.model.cache import KVCache
 from slmkit.model.feedforward import FeedForward
-from slmkit.model.linear import Linear
+from slmkit.model.linear import Linear, product
 from slmkit.model.normalization import Norm
 from slmkit.model.positions import RopeTables
 
@@ -138,7 +137,7 @@ class Decoder(nn.Module):
         """[..., d_model] -> [..., vocab_size]"""
         if self.embedding_out is not None:
             hidden = self.embedding_out(hidden)
-        logits = F.linear(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
+        logits = product(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
         if self.config.logit_scale != 1:
             logits = logits * self.config.logit_scale
         return logits if self.config.logit_cap is None else soft_cap(logits, self.config.logit_cap)

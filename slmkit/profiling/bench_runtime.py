@@ -28,7 +28,7 @@ from slmkit.model.decoder import Decoder
 from slmkit.model.generation import generate
 from slmkit.paths import build_folder
 from slmkit.profiling.bench import HEAD, Row, compared, in_words, write_record
-from slmkit.profiling.int8 import bytes_read, int8_model
+from slmkit.profiling.int8 import GROUP, bytes_read, int8_model
 from slmkit.profiling.latency import use_threads
 from slmkit.profiling.roofline import default_array_bytes, read_bandwidth, weights_read
 from slmkit.profiling.timing import AbovePeakError, Timing, measure_in_turn, throughput
@@ -42,12 +42,10 @@ PAIRS = (  # ours, theirs, wanted in decoding
     ("slmkit bf16, compiled", "transformers bf16", FASTER),
     ("slmkit bf16", "transformers bf16", None),
     ("slmkit int8, compiled", "slmkit bf16, compiled", 1.0),
-    ("slmkit int8", "slmkit bf16", 1.0),
     ("slmkit bf16, compiled", "llama.cpp F16", None),
     ("slmkit int8, compiled", "llama.cpp Q8_0", None),
     ("slmkit int8, compiled", "llama.cpp Q4_0", None),
     ("slmkit bf16", "llama.cpp F16", None),
-    ("slmkit int8", "llama.cpp Q8_0", None),
 )  # fmt: skip
 
 
@@ -106,7 +104,7 @@ def settings(effort: Effort) -> dict[str, str]:
         "decoding": f"greedy, {effort.new_tokens} tokens after the first one of a speech: no prompt in the time",
         "prefill": f"{effort.prompt} tokens of the speech read, and the next token chosen",
         "transformers": "LlamaForCausalLM.generate, eager, with the cache (dynamic, static) that is faster in a trial",
-        "int8": "weights of the blocks, a scale a row; the head in float16, fp32 between products",
+        "int8": f"weights of the blocks and the head, a scale for each {GROUP}; the rest in fp32",
         "llama.cpp": "the same weights by to_gguf and its own quantizer",
         "measuring": f"{effort.rounds} rounds in turn, medians; one round of warm-up apart",
     }
@@ -179,7 +177,6 @@ def team(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path], t
         everyone[f"slmkit {name}"] = ours(one, ids, effort, size)
         everyone[f"transformers {name}"], said[f"transformers {name}"] = theirs(one, ids, effort, size)
         everyone |= compiled(f"slmkit {name}", one, ids, effort, size, said)
-    everyone["slmkit int8"] = ours(narrow, ids, effort, bytes_read(narrow))
     everyone |= compiled("slmkit int8", narrow, ids, effort, bytes_read(narrow), said)
     if files:
         from slmkit.profiling.engine import Engine

@@ -6,7 +6,7 @@ one block is compiled and called for each: seconds, where the whole decoder woul
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slmkit.model.attention import Reading
 from slmkit.model.cache import KVCache
@@ -25,23 +25,27 @@ class Layer:
         return self.stores
 
 
+# A vector that several sums read, such as a normalized input, is computed once and not again for each row of each.
+OPTIONS = {"realize_reads_threshold": 1}
+
+
 def compile_decoding(model: Decoder) -> Decoder:
     """`model` itself, with steps of one token, for rows without padding, compiled; prompts are read as before.
 
-    Its weights are laid out for it, see `lay_out`. The first step takes the seconds of compiling, and so does the first
-    with another number of threads. Raises RuntimeError where there is no C++ compiler.
+    The first step takes the seconds of compiling, and so does the first with another number of threads. Raises
+    RuntimeError where there is no C++ compiler.
     """
     from slmkit.training.trainer import cannot_compile
 
     if obstacle := cannot_compile(model.embedding.weight.device):
         raise RuntimeError(obstacle)
-    lay_out(model)
-    plain, run = type(model).hidden, torch.compile(_block)
+    plain, run = type(model), torch.compile(_block, options=OPTIONS)
+    head = torch.compile(plain.logits, options=OPTIONS)
 
     def hidden(ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
-        # Stores that are full lie differently in memory, which would be a program of its own; so do those of one token.
-        if cache is None or padding is not None or ids.shape[1] != 1 or not 0 < cache.length < cache.capacity - 1:
-            return plain(model, ids, cache, padding)
+        # Stores of one token would be a program of their own.
+        if cache is None or padding is not None or ids.numel() != 1 or cache.length == 0:
+            return plain.hidden(model, ids, cache, padding)
         where, end = slice(cache.length, cache.length + 1), cache.length + 1
         x = model.embedded(ids, where)
         ropes = [*(tables.at(where) for tables in model.ropes), None]
@@ -53,21 +57,11 @@ def compile_decoding(model: Decoder) -> Decoder:
         cache.advance(1)
         return x if model.norm is None else model.norm(x)
 
-    model.hidden = hidden
+    def logits(hidden: Tensor) -> Tensor:
+        return (head if hidden.numel() == hidden.shape[-1] else plain.logits)(model, hidden)
+
+    model.hidden, model.logits = hidden, logits
     return model
-
-
-def lay_out(model: Decoder):
-    """Stores column by column each matrix of fp32 with more outputs than inputs, the values unchanged.
-
-    PyTorch's product of such a matrix with one token then runs along the columns, nearly twice as fast on a processor
-    (book/records/LOG.md, 2026-11-29).
-    """
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    for module in layers if model.head is not None else [*layers, model.embedding]:
-        weight = module.weight
-        if weight.dtype == torch.float32 and weight.shape[0] > weight.shape[1]:
-            weight.data = weight.data.t().contiguous().t()
 
 
 def _block(block, x: Tensor, rope: tuple[Tensor, Tensor] | None, stores: tuple[Tensor, Tensor]) -> Tensor:
