@@ -104,11 +104,12 @@ def _confined(work: Callable[[], str], report: Path, own: Path, limits: Limits, 
 def _limit(limits: Limits):
     import resource  # not on Windows
 
-    beyond = psutil.Process().memory_info().vms + limits.megabytes * MIB
+    memory = psutil.Process().memory_info().vms + limits.megabytes * MIB
     most = resource.getrlimit(resource.RLIMIT_AS)[1]  # whoever started us may have set a limit already
+    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (REPORT_BYTES, REPORT_BYTES))
-    resource.setrlimit(resource.RLIMIT_AS, (beyond if most == resource.RLIM_INFINITY else min(beyond, most),) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds))
 
 

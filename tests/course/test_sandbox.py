@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +72,23 @@ def test_memory_is_limited_beyond_what_is_held_already():
     assert run(attempt(lambda: len(bytearray(100 * 2**20))), SHORT) == f"done: {100 * 2**20}"
     assert run(attempt(lambda: len(bytearray(400 * 2**20))), SHORT).startswith("MemoryError")
     assert held is not None
+
+
+def test_a_limit_on_memory_that_was_set_before_stays():
+    asked = (
+        "from slmkit.course.sandbox import Limits, run; print(run(lambda: 'four', Limits(seconds=1, megabytes=10**6)))"
+    )
+    command = ["sh", "-c", 'ulimit -v 4194304; exec "$@"', "sh", sys.executable, "-c", asked]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "four\n"
+
+
+def test_what_is_printed_goes_nowhere(monkeypatch):
+    class OfANotebook:
+        def write(self, text):
+            raise RuntimeError("this needs a thread that a fork does not have")
+
+    monkeypatch.setattr(sys, "stdout", OfANotebook())
+    assert run(attempt(lambda: print("heard")), SHORT) == "done: None"
 
 
 def test_no_network():
