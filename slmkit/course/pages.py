@@ -27,7 +27,7 @@ TO_RUN = """**To run this notebook** you need Python {python}, Jupyter, and the 
     pip install "{install}"
 
 What the notebook makes or fetches, it keeps in the folder `build` beside it. The exercises are open. A cell that needs
-an answer which is not written yet ends in an error, and the cells behind it run all the same."""
+an answer which is not written yet ends in an error; the others run all the same."""
 COLAB = """import sys
 
 if "google.colab" in sys.modules:

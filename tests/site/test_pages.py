@@ -2,6 +2,7 @@
 
 import os
 import re
+import zipfile
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 import yaml
 
+from slmkit.course.pages import WHEEL
 from slmkit.course.source import labs, read, without_solutions
 from slmkit.paths import root
 
@@ -103,6 +105,8 @@ def test_a_lab_page_has_its_card_and_clean_copies(lab):
     page = (SITE / "labs" / f"{lab.stem}.html").read_text()
     assert 'class="lab-card"' in page
     assert "MB at the peak" in page
+    assert f'href="{WHEEL}"' in page
+    assert zipfile.is_zipfile(SITE / "labs" / WHEEL)
     handed = nbformat.read(SITE / "labs" / f"{lab.stem}.ipynb", as_version=4)
     text = (SITE / "labs" / f"{lab.stem}.py").read_text() + "".join(cell.source for cell in handed.cells)
     for cell in read(lab.read_text()).cells:
