@@ -29,6 +29,7 @@ from slmkit.course import (
     quantization,
     runtime_bench,
     sharing,
+    teaching,
     training,
 )
 from slmkit.model.counting import count_parameters, kv_cache_bytes, weight_bytes
@@ -148,3 +149,4 @@ FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACT
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
 FACTS |= latency_page.FACTS | memory_page.FACTS | lora_page.FACTS | runtime_bench.FACTS | killtable.FACTS
 FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS | hardware.FACTS
+FACTS |= teaching.FACTS

@@ -29,6 +29,7 @@ COURSE = root() / "book" / "teaching" / "course.toml"
 COSTS = root() / "book" / "records" / "teaching" / "costs.csv"
 COLUMNS = ("lab", "profile", "seconds", "peak_mb", "date", "machine")
 CLASS = 30  # students, in the examples
+NOT_MEASURED = "not measured"
 
 
 @cache
@@ -73,32 +74,45 @@ def remember():
 # -- numbers that pages state ----------------------------------------------------------------------------------------
 
 
-def _of(profile: str, column: str) -> list:
-    return [row[column] for (_, ran), row in costs().items() if ran == profile]
+def _cpu(column: str, pick: Callable, say: Callable) -> Callable[[], str]:
+    """A fact: what `pick` takes out of a column of the cpu profile, in the words of `say`."""
+
+    def fact() -> str:
+        values = [row[column] for (_, profile), row in costs().items() if profile == "cpu"]
+        return say(pick(values)) if values else NOT_MEASURED
+
+    return fact
 
 
 def _lab_with_most(column: str) -> str:
-    """Of the cpu profile."""
-    return max((row[column], number) for (number, ran), row in costs().items() if ran == "cpu")[1]
+    rows = [(row[column], number) for (number, profile), row in costs().items() if profile == "cpu"]
+    return max(rows)[1] if rows else NOT_MEASURED
 
 
-def hours(seconds: float) -> str:
-    """Processor time of a class for people."""
-    return f"{seconds / 3600:.0f} hours"
+def megabytes(value: float) -> str:
+    return f"{value:,.0f} MB"
+
+
+def of_class_memory(each: float) -> str:
+    return f"{CLASS * each / 1000:.0f} GB"
+
+
+def of_class_time(each: float) -> str:
+    return f"{CLASS * each / 3600:.0f} hours"
 
 
 FACTS: dict[str, Callable[[], str]] = {
     "teaching.class": lambda: str(CLASS),
-    "teaching.cpu_total": lambda: duration(sum(_of("cpu", "seconds"))),
-    "teaching.cpu_longest": lambda: duration(max(_of("cpu", "seconds"))),
-    "teaching.cpu_longest_lab": lambda: _lab_with_most("seconds"),
-    "teaching.class_hours": lambda: hours(CLASS * sum(_of("cpu", "seconds"))),
-    "teaching.memory_most": lambda: f"{max(_of('cpu', 'peak_mb')):,} MB",
-    "teaching.memory_most_lab": lambda: _lab_with_most("peak_mb"),
-    "teaching.memory_median": lambda: f"{median(_of('cpu', 'peak_mb')):,.0f} MB",
-    "teaching.class_memory": lambda: f"{CLASS * max(_of('cpu', 'peak_mb')) / 1000:.0f} GB",
-    "teaching.class_memory_median": lambda: f"{CLASS * median(_of('cpu', 'peak_mb')) / 1000:.0f} GB",
     "teaching.labs": lambda: str(len(labs())),
+    "teaching.cpu_total": _cpu("seconds", sum, duration),
+    "teaching.cpu_longest": _cpu("seconds", max, duration),
+    "teaching.cpu_longest_lab": lambda: _lab_with_most("seconds"),
+    "teaching.class_hours": _cpu("seconds", sum, of_class_time),
+    "teaching.memory_most": _cpu("peak_mb", max, megabytes),
+    "teaching.memory_most_lab": lambda: _lab_with_most("peak_mb"),
+    "teaching.memory_median": _cpu("peak_mb", median, megabytes),
+    "teaching.class_memory": _cpu("peak_mb", max, of_class_memory),
+    "teaching.class_memory_median": _cpu("peak_mb", median, of_class_memory),
 }
 
 
@@ -163,13 +177,13 @@ def spent(numbers: list[str]) -> tuple[str, str]:
     """Time of labs in the cpu profile, one after the other, and the most memory that one of them holds."""
     rows = [row for number in numbers if (row := costs().get((number, "cpu")))]
     if len(rows) < len(numbers):
-        return "not measured", "not measured"
-    return duration(sum(row["seconds"] for row in rows)), f"{max(row['peak_mb'] for row in rows):,} MB"
+        return NOT_MEASURED, NOT_MEASURED
+    return duration(sum(row["seconds"] for row in rows)), megabytes(max(row["peak_mb"] for row in rows))
 
 
 def took(row: dict | None) -> str:
     """Time and memory of a run."""
-    return f"{duration(row['seconds'])}, {row['peak_mb']:,} MB" if row else "not kept"
+    return f"{duration(row['seconds'])}, {megabytes(row['peak_mb'])}" if row else "not kept"
 
 
 def setup(app: Sphinx):
