@@ -5,11 +5,14 @@ import json
 
 import nbformat
 import pytest
+from invented import BROKEN, Copies
 
 from slmkit import cli
+from slmkit.course import assignments
 from slmkit.course.grading import Key, grade, read_cells
 from slmkit.course.sandbox import Limits
 from slmkit.course.source import code_cells, labs, read, reader_copy, with_solutions, without_solutions
+from slmkit.course.submissions import grade_folder
 
 LIMITS = Limits(seconds=10, megabytes=1024)
 ZERO = labs(["00"])[0]
@@ -201,3 +204,14 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         file.truncate(30_000_000)
     with pytest.raises(ValueError, match="more than 20 MB"):
         read_cells(path)
+
+
+@pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
+def test_every_broken_kind_of_every_lab_gets_what_it_deserves(lab, tmp_path):
+    assignments.write(tmp_path, [lab])
+    copies = Copies(tmp_path, lab.stem)
+    deserved = {kind: copies.hand_in(kind) for kind in BROKEN}
+    results = grade_folder(tmp_path / "submitted", tmp_path / "graded", Limits(seconds=3, megabytes=1024))
+    got = {result.student: [one.exercise for one in result.graded if one.passed] for result in results}
+    assert got == deserved
+    assert all(0 < len(solved) <= len(copies.exercises) for solved in deserved.values())
