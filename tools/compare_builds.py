@@ -52,6 +52,8 @@ def _entries(part) -> list[str]:
 def kinds(one: str, other: str, measured: bool) -> list[str]:
     """The kinds that together make two lines equal; numbers of no other kind count where a lab measures."""
     used = []
+    if measured:  # columns are as wide as their numbers
+        one, other = (re.sub(" +", " ", text) for text in (one, other))
     for name, pattern in PATTERNS.items():
         if name.startswith("other number") and not measured:
             continue

@@ -74,11 +74,24 @@ def _lay_over(page: NotebookNode, lab: Path) -> str | None:
         return problem
     for cell, ran in zip(page.cells, notebook.cells):
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [o for o in ran.outputs if not _is_progress(o)], ran.execution_count
+            cell.outputs, cell.execution_count = _whole(ran.outputs), ran.execution_count
             for output in cell.outputs:
                 if output.get("metadata") == CARD:  # what `start` showed was the run before this one
                     output.update(data=card(lab.name[:2], profile(), run), metadata={})
     return None
+
+
+def _whole(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Without progress bars, and with the pieces joined in which a text came: where it is cut depends on the clock."""
+    joined = []
+    for output in outputs:
+        if _is_progress(output):
+            continue
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _is_progress(output: NotebookNode) -> bool:

@@ -70,7 +70,8 @@ class Book:
             cell.execution_count = i + 1
         code[0].outputs = [new_output("display_data", {"text/html": "<p>the run before</p>"}, metadata=CARD)]
         svg = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
-        code[2].outputs = [new_output("display_data", {"image/svg+xml": svg}), new_output("stream", text="it said so")]
+        said = [new_output("stream", text=text) for text in ("it said", " so")]
+        code[2].outputs = [new_output("display_data", {"image/svg+xml": svg}), *said]
         build.write(notebook, source.executed(self.lab, "smoke"))
         source.executed(self.lab, "smoke").with_name("98.json").write_text(json.dumps(RUN))
 

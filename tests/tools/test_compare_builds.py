@@ -69,6 +69,7 @@ def test_a_small_book_built_twice_in_two_places_is_the_same(tmp_path):
         ("commit 0123456789ab · 2026-01-02", "commit ba9876543210-dirty · 2026-01-02", "commit"),
         ("run on 2026-01-02", "run on 2026-01-03", "day"),
         ("slope 0.31", "slope -0.29", "other number that a lab measured"),
+        (" 8    9.7 ± 2.5", " 8   11.1 ± 0.3", "other number that a lab measured"),
         (f'src="{"a" * 64}.svg"', f'src="{"b" * 64}.svg"', "figure of a measurement, named by its bytes"),
     ],
 )
