@@ -25,7 +25,7 @@ from slmkit.course import pages, source
 from slmkit.paths import root
 
 PASSED_ON = ("PATH", "LANG", "http_proxy", "https_proxy", "no_proxy")  # and what pip is told
-OPEN = ("ExerciseError", "NotImplementedError", "NameError")  # how a cell ends whose exercise is open
+OPEN = ("ExerciseError", "NotImplementedError", "NameError", "KeyError")  # how a cell ends whose exercise is open
 RUN = """
 import sys
 import nbclient, nbformat

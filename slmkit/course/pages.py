@@ -21,7 +21,7 @@ from slmkit.course.lab import CARD, card, last_run
 logger = logging.getLogger(__name__)
 WHEEL = f"slmkit-{metadata.version('slmkit')}-py3-none-any.whl"  # tools/site.sh puts it beside the lab's pages
 # The extras of pyproject.toml that a lab needs; tools/fresh_notebooks.py tries them.
-EXTRAS = {"07": "data", "09": "data", "12": "evaluation"}
+EXTRAS = {"07": "data", "08": "data", "09": "data", "12": "evaluation"}
 TO_RUN = """**To run this notebook** you need Python {python}, Jupyter, and the package `slmkit`{found}:
 
     pip install "{install}"
