@@ -16,12 +16,16 @@ NAMES = {
     "transformers-bf16": "transformers bf16",
     "bf16": "slmkit bf16",
     "bf16-compiled": "slmkit bf16, compiled",
-    "int8": "slmkit int8",
     "int8-compiled": "slmkit int8, compiled",
     "F16": "llama.cpp F16",
     "Q8_0": "llama.cpp Q8_0",
     "Q4_0": "llama.cpp Q4_0",
 }
+GAINS = (
+    ("fp32", "fp32-compiled", "transformers-fp32"),
+    ("bf16", "bf16-compiled", "transformers-bf16"),
+    ("int8", "int8-compiled", "bf16-compiled"),
+)
 THREADS = (1, 2)
 CAUSES = ("roofline", "row", "layer", "rest")
 
@@ -52,7 +56,7 @@ def share(name: str, threads: int) -> str:
     return f"{decoding()[NAMES[name], threads]['share']}%"
 
 
-def ratio(mine: str, other: str, threads: int = 1) -> str:
+def ratio(mine: str, other: str, threads: int) -> str:
     return f"{decoding()[NAMES[mine], threads]['speed'] / decoding()[NAMES[other], threads]['speed']:.2f}"
 
 
@@ -67,12 +71,11 @@ FACTS = {
     "bench.date": lambda: record()["date"],
     "bench.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
     "bench.same": lambda: f"{100 * record()['same_token']:.1f}%",
-    "bench.fp32.gain": partial(ratio, "fp32-compiled", "transformers-fp32"),
-    "bench.bf16.gain": partial(ratio, "bf16-compiled", "transformers-bf16"),
-    "bench.int8.gain": partial(ratio, "int8-compiled", "bf16-compiled"),
 }
 FACTS |= {f"bench.step.{_cause}": partial(fitted, _cause) for _cause in CAUSES}
-for _name in NAMES:
-    for _threads in THREADS:
+for _threads in THREADS:
+    for _name, _mine, _other in GAINS:
+        FACTS[f"bench.{_name}.gain{_threads}"] = partial(ratio, _mine, _other, _threads)
+    for _name in NAMES:
         FACTS[f"bench.{_name}.speed{_threads}"] = partial(speed, _name, _threads)
         FACTS[f"bench.{_name}.share{_threads}"] = partial(share, _name, _threads)
