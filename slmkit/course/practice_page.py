@@ -49,6 +49,11 @@ def difference(first: int) -> Interval:
     return paired_bootstrap(found("meaning", first), found("words", first))
 
 
+def either(first: int) -> Interval:
+    """The share of questions whose page one search or the other has."""
+    return accuracy_interval(found("meaning", first) | found("words", first))
+
+
 def answered(above: str) -> Interval:
     """The share of answers that hold the key."""
     return accuracy_interval(_values("answers")[f"{above} right"])
@@ -84,13 +89,16 @@ def recall_figure() -> "Figure":
 
 
 def _both(name: str, make: Callable[[], Interval], form: str) -> dict[str, Callable[[], str]]:
-    """Two facts, the value and its interval."""
+    """Three facts: the value, its interval, and whether that is clear of zero."""
 
     def said(part: str) -> str:
-        value, low, high = (format(one, form).replace("-", "−") for one in make())
+        interval = make()
+        if part == ".clear":
+            return "above zero" if interval.low > 0 else "below zero" if interval.high < 0 else "not clear of zero"
+        value, low, high = (format(one, form).replace("-", "−") for one in interval)
         return f"{low} to {high}" if part else value
 
-    return {f"{name}{part}": partial(said, part) for part in ("", ".interval")}
+    return {f"{name}{part}": partial(said, part) for part in ("", ".interval", ".clear")}
 
 
 def _likelihood(above: str) -> str:
@@ -128,6 +136,7 @@ for _first in LOOKED:
     for _search in SEARCHES:
         FACTS |= _both(f"practice.{_search}.{_first}", partial(recall, _search, _first), ".0%")
     FACTS |= _both(f"practice.difference.{_first}", partial(difference, _first), "+.0%")
+    FACTS |= _both(f"practice.either.{_first}", partial(either, _first), ".0%")
 for _above in ABOVE:
     FACTS |= _both(f"practice.answers.{_above}", partial(answered, _above), ".0%")
     FACTS[f"practice.log.{_above}"] = partial(_likelihood, _above)
