@@ -120,6 +120,11 @@ def _waits(cell: str, unknown: set[str]) -> bool:
         else:
             open_ = stopped = stopped or open_
             defined = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        if stopped:  # what was to be put into a table or an object is missing there
+            stores = [node for node in parts if isinstance(getattr(node, "ctx", None), ast.Store)]
+            loops = [node.iter for node in parts if isinstance(node, ast.For)]
+            changed = [*stores, *loops] if any(isinstance(node, ast.Subscript) for node in stores) else stores
+            defined |= {name.id for node in changed for name in ast.walk(node) if isinstance(name, ast.Name)}
         (unknown.update if open_ else unknown.difference_update)(defined)
     return stopped
 
