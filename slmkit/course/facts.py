@@ -26,6 +26,7 @@ from slmkit.course import (
     memory_page,
     mup_page,
     pipelines,
+    practice_page,
     quantization,
     runtime_bench,
     sharing,
@@ -147,6 +148,7 @@ for _path in (root() / "book" / "records").glob("*.json"):
     FACTS |= _recorded(_path)
 FACTS |= facts_trends.FACTS | attention.FACTS | feedforward.FACTS | sharing.FACTS | findings.facts()
 FACTS |= data_quality.FACTS | data_quantity.FACTS | datasets.FACTS | training.FACTS | pipelines.FACTS | mup_page.FACTS
+FACTS |= practice_page.FACTS
 FACTS |= latency_page.FACTS | memory_page.FACTS | lora_page.FACTS | runtime_bench.FACTS | killtable.FACTS
 FACTS |= distillation.FACTS | capability.FACTS | harness_page.FACTS | quantization.FACTS | hardware.FACTS
 FACTS |= teaching.FACTS

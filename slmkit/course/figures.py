@@ -22,6 +22,7 @@ from slmkit.course import (
     findings,
     hardware,
     pipelines,
+    practice_page,
     style,
     training,
 )
@@ -153,6 +154,7 @@ FIGURES = {
     **training.FIGURES,
     **distillation.FIGURES,
     **figures_capability.FIGURES,
+    **practice_page.FIGURES,
     **findings.figures(),
 }
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 
 import slmkit
 from slmkit import Decoder, ModelConfig, pretrained
-from slmkit.course import practice_page
+from slmkit.course import facts, findings, practice_page
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.interop import to_gguf
 from slmkit.paths import root
@@ -23,9 +24,6 @@ from slmkit.profiling.engine import Engine
 
 FOLDER = root() / "book" / "practice"
 TEXT = "The people of the United States have the power to make the law, and the law is for the people. " * 9
-
-
-ANSWERED = {"the same, streamed", "temperature -1", "unknown model"}  # bad requests that the server takes for good
 
 
 def recipe(name: str):
@@ -87,8 +85,8 @@ def test_what_is_asked_and_what_is_refused(serve, trained, monkeypatch):
         wanted = model(torch.tensor([tokenizer.encode(TEXT[:60])]))[0, -1].log_softmax(-1).max().item()
     assert tokens[0][1] == pytest.approx(wanted, abs=0.02)
     assert statuses.pop("prompt longer than the context") == 400
-    assert {name for name, status in statuses.items() if status == 200} == ANSWERED
-    assert set(statuses.values()) == {200, 500}
+    kept = findings.kept()["practice-refusals"]["values"]
+    assert statuses == {name: status for name, status in kept.items() if name in statuses}
     with socket.socket() as gone, pytest.raises(ConnectionRefusedError):
         gone.connect((host.host, host.port))
 
@@ -254,3 +252,20 @@ def test_the_questions_can_be_answered_from_their_pages(retrieve, monkeypatch):
     assert asked.question.is_unique
     for one in asked.itertuples():
         assert one.answer.lower() in " ".join(pages[one.page].split()).lower(), one.question
+
+
+def test_the_pages_quote_what_there_is():
+    for path in FOLDER.glob("*.md"):
+        quoted = set(re.findall(r"\{fact\}`([^`]+)`", path.read_text()))
+        assert not quoted - facts.FACTS.keys()
+        assert all(0 < len(facts.FACTS[name]()) <= 40 for name in quoted)
+
+
+def test_the_records_are_of_these_recipes(retrieve):
+    kept = {name: findings.kept()[f"practice-{name}"] for name in ("serve", "refusals", "retrieval", "answers")}
+    commands = {"python book/practice/serve.py", "python book/practice/retrieve.py"}
+    assert {one["command"] for one in kept.values()} == commands
+    asked = pandas.read_csv(retrieve.QUESTIONS)
+    assert len(kept["retrieval"]["values"]["meaning"]) == len(kept["answers"]["values"]["found log"]) == len(asked)
+    assert len(kept["serve"]["values"]["endpoint first"]) >= 3
+    assert kept["serve"]["values"]["pieces"] == [kept["serve"]["values"]["new"]], "every way wrote as many pieces"
