@@ -269,3 +269,9 @@ def test_the_records_are_of_these_recipes(retrieve):
     assert len(kept["retrieval"]["values"]["meaning"]) == len(kept["answers"]["values"]["found log"]) == len(asked)
     assert len(kept["serve"]["values"]["endpoint first"]) >= 3
     assert kept["serve"]["values"]["pieces"] == [kept["serve"]["values"]["new"]], "every way wrote as many pieces"
+
+
+def test_what_the_page_on_serving_says_of_its_table():
+    for way in ("class", "endpoint", "defaults"):
+        assert facts.FACTS[f"practice.{way}.added.first.clear"]() == "below zero"
+        assert facts.FACTS[f"practice.{way}.added.further.clear"]() == "above zero"
