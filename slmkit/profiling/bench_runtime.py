@@ -47,6 +47,13 @@ PAIRS = (  # ours, theirs, wanted in decoding
     ("slmkit int8, compiled", "llama.cpp Q4_0", None),
     ("slmkit bf16", "llama.cpp F16", None),
 )  # fmt: skip
+READING = (  # ours and theirs in prefill, which is not compiled
+    ("slmkit fp32", "transformers fp32"),
+    ("slmkit bf16", "transformers bf16"),
+    ("slmkit bf16", "llama.cpp F16"),
+    ("slmkit int8, compiled", "slmkit bf16"),
+    ("slmkit int8, compiled", "llama.cpp Q8_0"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def run(threads: Sequence[int], *, quick: bool = False, path: Path, facts: dict 
 def settings(effort: Effort) -> dict[str, str]:
     return {
         "decoding": f"greedy, {effort.new_tokens} tokens after the first one of a speech: no prompt in the time",
-        "prefill": f"{effort.prompt} tokens of the speech read, and the next token chosen",
+        "prefill": f"{effort.prompt} tokens of the speech read, not compiled, and the next token chosen",
         "transformers": "LlamaForCausalLM.generate, eager, with the cache (dynamic, static) that is faster in a trial",
         "int8": f"weights of the blocks and the head, a scale for each {GROUP}; the rest in fp32",
         "llama.cpp": "the same weights by to_gguf and its own quantizer",
@@ -223,8 +230,9 @@ def measured(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path
         decoding = measure_in_turn(
             {name: one.write for name, one in everyone.items()}, repeats=effort.rounds, clock=clock
         )
-        reading = measure_in_turn({name: one.read for name, one in everyone.items() if "compiled" not in name},
-                                  repeats=min(effort.rounds, 3), clock=clock)  # fmt: skip
+        readers = [name for name in everyone if any(name in pair for pair in READING)]
+        reading = measure_in_turn({name: everyone[name].read for name in readers}, repeats=min(effort.rounds, 3),
+                                  clock=clock)  # fmt: skip
         peak = peaks[str(threads)] = max(peak, bandwidth())
         for mine, other, target in PAIRS:
             if {mine, other} <= decoding.keys():
@@ -235,9 +243,10 @@ def measured(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path
                 notes |= {name: said[name] for name in (other, mine) if name in said}
                 yield compared(f"decoding: {mine} | {other}", "", threads, "tokens/s", effort.new_tokens,
                                decoding[mine], decoding[other], target, notes)  # fmt: skip
-        for mine, other, _ in PAIRS:
+        for mine, other in READING:
             if {mine, other} <= reading.keys():
-                yield compared(f"prefill: {mine} | {other}", "", threads, "tokens/s", effort.prompt, reading[mine],
+                name = mine.removesuffix(", compiled")
+                yield compared(f"prefill: {name} | {other}", "", threads, "tokens/s", effort.prompt, reading[mine],
                                reading[other], None)  # fmt: skip
 
 

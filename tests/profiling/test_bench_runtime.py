@@ -48,7 +48,7 @@ def test_the_record_holds_a_row_a_pair_with_what_was_checked(small, tmp_path, mo
     assert [f"decoding: {mine} | {other}" for mine, other, _ in pairs] == [what for what in rows if "deco" in what]
     assert {what for what in rows if "pre" in what} == {
         f"prefill: slmkit {mine} | {other}"
-        for mine, other in (("fp32", "transformers fp32"), ("bf16", "transformers bf16"))
+        for mine, other in (("fp32", "transformers fp32"), ("bf16", "transformers bf16"), ("int8", "slmkit bf16"))
     }
     assert rows["decoding: slmkit fp32 | transformers fp32"]["notes"]["transformers fp32"] in ("dynamic", "static")
     assert "llama.cpp is not installed" in capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_the_engine_takes_turns_too(small, tmp_path):
     bench_runtime.run([1], path=tmp_path / "runtime.json", effort=EFFORT)
     whats = [row["what"] for row in json.loads((tmp_path / "runtime.json").read_text())["rows"]]
     assert {f"{kind}: slmkit bf16 | llama.cpp F16" for kind in ("decoding", "prefill")} <= set(whats)
-    assert "decoding: slmkit int8, compiled | llama.cpp Q8_0" in whats
+    assert {"decoding: slmkit int8, compiled | llama.cpp Q8_0", "prefill: slmkit int8 | llama.cpp Q8_0"} <= set(whats)
 
 
 def test_agreement_counts_likeliest_tokens(small):
