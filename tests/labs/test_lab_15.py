@@ -20,7 +20,7 @@ def test_without_the_engine(tmp_path, fetched):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert "the llama.cpp engine is not installed; `make engine` builds it" in ran.stdout
+    assert "the llama.cpp engine is not installed; in a clone `make engine` builds it" in ran.stdout
     for claim in ("C84", "C85", "C86"):
         told = ran.stdout.split(f"Claim {claim}:")[1].split("Claim ")[0]
         assert "Verdict: not testable here (the llama.cpp engine is not installed" in told
