@@ -36,6 +36,7 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get("about:blank")  # ends what the last page still asks for: a search reads every page it lists
         self.driver.get_log("browser"), self.driver.get_log("performance")
         self.driver.get(address)
         self.driver.set_script_timeout(60)
