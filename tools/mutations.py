@@ -1008,6 +1008,17 @@ PROFILING = [
         ("all answers are on the front", "    if list(got) != right:", "    if False:"),
     ),
     *_in(
+        "model/linear.py",
+        "model/test_linear.py",
+        ("the sum forgets the bias", "(y if bias is None else y + bias.to(wide))", "y"),
+        ("several tokens are taken for one", " and x.numel() == x.shape[-1]:", ":"),
+    ),
+    *_in(
+        "profiling/roofline.py",
+        "profiling/test_roofline.py",
+        ("the third way of reading is left out", ", lambda: torch.dot(*halves))", ")"),
+    ),
+    *_in(
         "profiling/int8.py",
         "profiling/test_int8.py",
         ("a byte is read at the wrong place", "((codes << 16) & TOP)", "((codes << 16) & TOP // 2)"),

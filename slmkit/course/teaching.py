@@ -22,6 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 from slmkit.course.lab import PROFILES, duration, last_run
 from slmkit.course.machine import in_words
 from slmkit.course.progress import overview
+from slmkit.course.sharing import megabytes
 from slmkit.course.source import labs
 from slmkit.paths import root
 
@@ -89,8 +90,8 @@ def _lab_with_most(column: str) -> str:
     return max(rows)[1] if rows else NOT_MEASURED
 
 
-def megabytes(value: float) -> str:
-    return f"{value:,.0f} MB"
+def of_memory(peak_mb: float) -> str:
+    return megabytes(1e6 * peak_mb)
 
 
 def of_class_memory(each: float) -> str:
@@ -108,9 +109,9 @@ FACTS: dict[str, Callable[[], str]] = {
     "teaching.cpu_longest": _cpu("seconds", max, duration),
     "teaching.cpu_longest_lab": lambda: _lab_with_most("seconds"),
     "teaching.class_hours": _cpu("seconds", sum, of_class_time),
-    "teaching.memory_most": _cpu("peak_mb", max, megabytes),
+    "teaching.memory_most": _cpu("peak_mb", max, of_memory),
     "teaching.memory_most_lab": lambda: _lab_with_most("peak_mb"),
-    "teaching.memory_median": _cpu("peak_mb", median, megabytes),
+    "teaching.memory_median": _cpu("peak_mb", median, of_memory),
     "teaching.class_memory": _cpu("peak_mb", max, of_class_memory),
     "teaching.class_memory_median": _cpu("peak_mb", median, of_class_memory),
 }
@@ -178,12 +179,12 @@ def spent(numbers: list[str]) -> tuple[str, str]:
     rows = [row for number in numbers if (row := costs().get((number, "cpu")))]
     if len(rows) < len(numbers):
         return NOT_MEASURED, NOT_MEASURED
-    return duration(sum(row["seconds"] for row in rows)), megabytes(max(row["peak_mb"] for row in rows))
+    return duration(sum(row["seconds"] for row in rows)), of_memory(max(row["peak_mb"] for row in rows))
 
 
 def took(row: dict | None) -> str:
     """Time and memory of a run."""
-    return f"{duration(row['seconds'])}, {megabytes(row['peak_mb'])}" if row else "not kept"
+    return f"{duration(row['seconds'])}, {of_memory(row['peak_mb'])}" if row else "not kept"
 
 
 def setup(app: Sphinx):

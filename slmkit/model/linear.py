@@ -19,8 +19,9 @@ class Linear(nn.Linear):
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., inputs], weight [outputs, inputs] -> [..., outputs]
 
-    For one token on a processor a compiler makes of the plain sum one loop that reads the weights as fast as memory
-    gives them; PyTorch's own product reads them at less than half of that (book/records/LOG.md, 2026-11-30).
+    For one token on a processor a compiler makes of the plain sum one loop over the weights. With AVX-512 it read
+    them 1.4 to 2.6 times as fast as PyTorch's own product, with AVX2 it was the slower one in bfloat16
+    (book/records/LOG.md, 2026-11-30 and 2026-11-29).
     """
     if torch.compiler.is_compiling() and x.device.type == "cpu" and x.numel() == x.shape[-1]:
         wide = torch.promote_types(x.dtype, torch.float32)

@@ -139,7 +139,8 @@ class Engine:
         return list(ids[:count])
 
     def logits(self, ids: Sequence[int], behind: int = 0) -> np.ndarray:
-        """Logits [time, vocab_size] for the token after each of `ids` [time], read behind the cache's first tokens."""
+        """Logits [time, vocab_size] for the token after each of `ids` [time], read behind the first `behind` tokens of
+        the cache. Raises ValueError when the cache holds fewer."""
         self.forget(behind)
         return np.concatenate([self._read(part, every=True) for part in self._parts(ids, 0)])
 
@@ -166,7 +167,7 @@ class Engine:
         return int(self._read(self._parts([token], 0)[0], every=False)[-1].argmax())
 
     def forget(self, after: int = 0):
-        """Empties the cache, all but its first tokens."""
+        """Empties the cache, all but its first `after` tokens. Raises ValueError when it holds fewer."""
         if not 0 <= after <= self.length:
             raise ValueError(f"the cache has {self.length} tokens; {after} of them cannot be kept")
         engine = _engine()

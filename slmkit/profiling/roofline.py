@@ -122,7 +122,7 @@ def gemm_flops(side: int, dtype: torch.dtype = torch.float32, device="cpu", repe
 
 def read_bandwidth(array_bytes: int, device="cpu", repeats: int = 7) -> float:
     """Bytes/s at which an fp32 array is read: the best of a sum, a matrix-vector product and the inner product of its
-    halves, which reads in two places at once; the fastest repeat."""
+    halves, which reads in two places at once; the fastest repeat. Raises ValueError for less than a row of it."""
     if array_bytes < 4 * 4096:
         raise ValueError(f"array_bytes is {array_bytes}; a single row takes {4 * 4096}")
     matrix = torch.ones(array_bytes // (4 * 4096), 4096, device=device)

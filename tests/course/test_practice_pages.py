@@ -271,6 +271,15 @@ def test_the_records_are_of_these_recipes(retrieve):
     assert kept["serve"]["values"]["pieces"] == [kept["serve"]["values"]["new"]], "every way wrote as many pieces"
 
 
+def test_what_the_page_on_retrieval_says_of_its_tables():
+    for first in practice_page.LOOKED:
+        assert facts.FACTS[f"practice.difference.{first}.clear"]() == "not clear of zero"
+    assert (
+        practice_page.recall("meaning", 1).low
+        > practice_page.findings.kept()["practice-retrieval"]["values"]["chance"][0]
+    )
+
+
 def test_what_the_page_on_serving_says_of_its_table():
     for way in ("class", "endpoint", "defaults"):
         assert facts.FACTS[f"practice.{way}.added.first.clear"]() == "below zero"
