@@ -572,6 +572,9 @@ EVALUATION = [
         ("another sequence's tokens are taken", "old[held.row]", "old[0]"),
         ("taken tokens begin with the cache's padding", "start = held.cache.length - held.length", "start = 0"),
         ("padding is read as text", "padding = padding if padding.any() else None", "padding = None"),
+        ("a pass costs nothing but its tokens", "cost[start] + tokens + WORTH", "cost[start] + tokens"),
+        ("what fills rows up is free", "tokens = count * new[end - 1]", "tokens = sum(new[start:end])"),
+        ("a cache may take any room", "count * longest * token > CACHE_BYTES", "False"),
         ("a head may be a whole member", "min(map(len, group)) - 1)", "min(map(len, group)))"),
         ("a member that others go on from is lost", "family.members.append(branch.pop(0))", "branch.pop(0)"),
         ("heads of other families stay", "del path[family.depth :]", "del path[family.depth + 1 :]"),
@@ -1021,8 +1024,9 @@ PROFILING = [
     *_in(
         "profiling/int8.py",
         "profiling/test_int8.py",
-        ("a byte is read at the wrong place", "((codes << 16) & TOP)", "((codes << 16) & TOP // 2)"),
-        ("the bytes below are not cut off", "((codes << 8) & TOP)", "(codes << 8)"),
+        ("a byte is read at the wrong place", "for shift in (24, 16, 8, 0)", "for shift in (24, 8, 16, 0)"),
+        ("the bytes below count as an error", "(exact - fraction).round()", "exact.round()"),
+        ("inputs meet the wrong weights", "(w3 * x3 + w4 * x4)", "(w3 * x4 + w4 * x3)"),
         ("the bias is dropped", "(y if self.bias is None else y + self.bias)", "y"),
         ("the largest weight is cut", ".amax(2) / 127)", ".amax(2) / 137)"),
         ("the model given is changed", "quick = copy.deepcopy(model).float()", "quick = model.float()"),
@@ -1055,9 +1059,10 @@ PROFILING = [
         ),
         (
             "a prompt is in the time of decoding",
-            "generate(model, ids[None, :1], effort.new_tokens)",
-            "generate(model, ids[None, :9], effort.new_tokens)",
+            "stream(model, ids[None, :1], effort.new_tokens + 1)",
+            "stream(model, ids[None, :9], effort.new_tokens + 1)",
         ),
+        ("a turn goes on where the last one ended", "prepare=prepare, **options", "**options"),
     ),
 ]
 
@@ -1065,6 +1070,11 @@ INSTRUMENTS = [
     *_in(
         "profiling/timing.py",
         "profiling/test_timing.py",
+        (
+            "preparing is timed",
+            "                prepare[name]()\n            start = now(device)",
+            "                pass\n            start = now(device)\n            prepare and prepare[name]()",
+        ),
         ("a drift is measured against the later half", "second.median / first.median", "first.median / second.median"),
         ("the middle repeat counts in both halves", "half = len(self.wall) // 2", "half = (len(self.wall) + 1) // 2"),
         ("noise counts as drift", "> max(DRIFT, *(half.spread for half in self.halves))", "> DRIFT / 2"),

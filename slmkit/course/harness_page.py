@@ -9,7 +9,7 @@ from slmkit.paths import root
 
 # Copied from build/records/bench-evaluation.json.
 RECORD = root() / "book" / "records" / "bench" / "evaluation.json"
-CASES = ("words", "shots", "long", "letters")  # the rows of slmkit.profiling.bench_evaluation, on one thread
+CASES = ("words", "shots", "long", "letters", "all")  # the rows of slmkit.profiling.bench_evaluation, on one thread
 
 
 @cache

@@ -62,25 +62,30 @@ def read(model: Decoder, rows: Sequence[Ids], known: Sequence[Held | None], room
     return Read(model.hidden(fresh, cache, padding), cache, padding)
 
 
-def passes(model: Decoder, rows: Sequence[Ids], new: Sequence[int], batch_size: int) -> Iterator[slice]:
-    """Cuts rows, sorted by the number of tokens that are `new` in each, into passes.
+def passes(model: Decoder, rows: Sequence[Ids], new: Sequence[int], batch_size: int) -> list[slice]:
+    """Cuts rows, sorted by the number of tokens that are `new` in each, into the passes that cost least.
 
-    A pass reads no more tokens than `batch_size` whole rows have, so short continuations are read many at a time, and
-    its cache takes no more than CACHE_BYTES. It ends where filling up its rows for longer ones would cost more than
-    another pass.
+    A pass costs the tokens that it reads, with those that fill up its shorter rows, and WORTH. It reads no more tokens
+    than `batch_size` whole rows have, so short continuations are read many at a time, and its cache takes no more than
+    CACHE_BYTES.
     """
-    start = 0
-    while start < len(rows):
-        end, longest, real = start, 0, 0  # `real`: tokens without what fills rows up
-        while end < len(rows):
-            longest, real, count = max(longest, len(rows[end])), real + new[end], end - start + 1
-            full = count * new[end]
-            cache = count * kv_cache_bytes(model.config, longest, model.embedding.weight.dtype)
-            if count > 1 and (full > batch_size * longest or full - real > WORTH or cache > CACHE_BYTES):
+    cost, begin = [0], [0]  # by number of rows: the least that the first so many cost, and where their last pass begins
+    token = kv_cache_bytes(model.config, 1, model.embedding.weight.dtype)
+    for end in range(1, len(rows) + 1):
+        longest, found = 0, []
+        for start in range(end - 1, -1, -1):
+            longest, count = max(longest, len(rows[start])), end - start
+            tokens = count * new[end - 1]
+            if count > 1 and (tokens > batch_size * longest or count * longest * token > CACHE_BYTES):
                 break
-            end += 1
-        yield slice(start, end)
-        start = end
+            found.append((cost[start] + tokens + WORTH, start))
+        for each, one in zip((cost, begin), min(found), strict=True):
+            each.append(one)
+    cuts, end = [], len(rows)
+    while end:
+        cuts.append(slice(begin[end], end))
+        end = begin[end]
+    return cuts[::-1]
 
 
 @dataclass

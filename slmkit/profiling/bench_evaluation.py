@@ -19,7 +19,7 @@ from slmkit.evaluation.harness import for_transformers, model_class
 from slmkit.model.decoder import Decoder
 from slmkit.profiling.bench import HEAD, Row, compared, in_words, write_record
 from slmkit.profiling.latency import use_threads
-from slmkit.profiling.timing import measure_in_turn
+from slmkit.profiling.timing import Timing, measure_in_turn
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -37,16 +37,18 @@ def run(threads: Sequence[int], *, quick: bool = False, path: Path, facts: dict 
     Raises RuntimeError when the two give other log-likelihoods or answers.
     """
     model, tokenizer = pretrained.load()
-    rows = []
+    rows, rounds = [], 1 if quick else rounds
     for count in threads:
         print(
             f"\n{pretrained.NAME}, float32, batches of {BATCH}, {count} thread{'s' * (count > 1)}\n{HEAD}", flush=True
         )
+        cases = []
         for name, shots, items in CASES:
             with use_threads(count):
-                rows.append(row(model, tokenizer, name, shots, items // 4 if quick else items, count,
-                                rounds=1 if quick else rounds))  # fmt: skip
-            print(in_words(rows[-1]), flush=True)
+                cases.append(row(model, tokenizer, name, shots, items // 4 if quick else items, count, rounds))
+            print(in_words(cases[-1]), flush=True)
+        rows += [*cases, together(cases, sum(items // 4 if quick else items for _, _, items in CASES))]
+        print(in_words(rows[-1]), flush=True)
     write_record(path, (facts or {}) | {"batch_size": BATCH, "rows": [asdict(one) for one in rows]})
     return 0
 
@@ -71,6 +73,17 @@ def row(model: Decoder, tokenizer: Tokenizer, name: str, shots: int, items: int,
     what = f"lm_eval --model slmkit | hf: {name}, {shots} shots, {len(task.items[0].choices)} choices"
     return compared(what, f"{len(task.items)} items", threads, "items/s", len(task.items), times["ours"],
                     times["theirs"], TARGET, notes)  # fmt: skip
+
+
+def together(cases: Sequence[Row], items: int) -> Row:
+    """The row of all cases, one after the other."""
+
+    def total(who: str) -> Timing:
+        rounds = tuple(map(sum, zip(*(case.repeats[who] for case in cases), strict=True)))
+        return Timing(rounds, rounds)
+
+    return compared("lm_eval --model slmkit | hf: all of these", f"{items} items", cases[0].threads, "items/s", items,
+                    total("ours"), total("theirs"), TARGET)  # fmt: skip
 
 
 def requests(task: tasks.Task) -> list["Instance"]:

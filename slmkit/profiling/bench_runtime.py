@@ -25,7 +25,7 @@ from slmkit.data import corpora
 from slmkit.data.tokenizer import Tokenizer
 from slmkit.model.counting import kv_cache_bytes
 from slmkit.model.decoder import Decoder
-from slmkit.model.generation import generate
+from slmkit.model.generation import generate, stream
 from slmkit.paths import build_folder
 from slmkit.profiling.bench import HEAD, Row, compared, in_words, write_record
 from slmkit.profiling.int8 import GROUP, bytes_read, int8_model
@@ -71,7 +71,8 @@ QUICK = Effort(rounds=3, new_tokens=8, prompt=32, rows=1)
 
 
 class Contestant(NamedTuple):
-    write: Callable[[], Sequence[int]]  # so many tokens after the first of the text: all it does is decoding
+    start: Callable[[], object]  # reads the first token of the text and chooses the next
+    write: Callable[[], list[int]]  # so many tokens more: all it does is decoding
     read: Callable[[], object]  # the prompt, and the token after it
     bytes: float  # that a token in decoding must read
 
@@ -108,7 +109,7 @@ def run(threads: Sequence[int], *, quick: bool = False, path: Path, facts: dict 
 
 def settings(effort: Effort) -> dict[str, str]:
     return {
-        "decoding": f"greedy, {effort.new_tokens} tokens after the first one of a speech: no prompt in the time",
+        "decoding": f"greedy, {effort.new_tokens} tokens; the first of a speech was read and the next chosen before",
         "prefill": f"{effort.prompt} tokens of the speech read, not compiled, and the next token chosen",
         "transformers": "LlamaForCausalLM.generate, eager, with the cache (dynamic, static) that is faster in a trial",
         "int8": f"weights of the blocks and the head, a scale for each {GROUP}; the rest in fp32",
@@ -150,28 +151,65 @@ def gguf_files(model: Decoder) -> Iterator[dict[str, Path]]:
 # -- contestants -----------------------------------------------------------------------------------------------------
 
 
+def streamed(stream: Callable[[], Iterator]) -> tuple[Callable[[], object], Callable[[], list[int]]]:
+    """`start` and `write` of a Contestant that gives its tokens one by one."""
+    tokens = iter(())
+
+    def start():
+        nonlocal tokens
+        tokens = stream()
+        next(tokens)
+
+    return start, lambda: [int(token) for token in tokens]
+
+
 def ours(model: Decoder, ids: Tensor, effort: Effort, size: float) -> Contestant:
-    """slmkit.generate; `size` is the bytes of the weights that a step reads."""
+    """slmkit; `size` is the bytes of the weights that a step reads."""
     cache = kv_cache_bytes(model.config, effort.new_tokens // 2, model.embedding.weight.dtype)
-    return Contestant(lambda: generate(model, ids[None, :1], effort.new_tokens)[0].tolist(),
+    return Contestant(*streamed(lambda: stream(model, ids[None, :1], effort.new_tokens + 1)),
                       lambda: generate(model, ids[None, : effort.prompt], 1), size + cache)  # fmt: skip
 
 
 def theirs(model: Decoder, ids: Tensor, effort: Effort, size: float) -> tuple[Contestant, str]:
     """generate of transformers on the same weights, and the cache that was the faster one."""
+    from transformers import DynamicCache, StaticCache
+
     peer = interop.to_transformers(model).eval().to(model.embedding.weight.dtype)
-    kinds = {"dynamic": {}, "static": {"cache_implementation": "static", "disable_compile": True}}
+    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None, "disable_compile": True}
+    kinds = {
+        "dynamic": lambda tokens: DynamicCache(config=peer.config),
+        "static": lambda tokens: StaticCache(config=peer.config, max_cache_len=tokens),
+    }
 
-    def asked(count: int, new: int, kind: str) -> list[int]:
-        start = ids[None, :count]
-        return peer.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=new, do_sample=False,
-                             pad_token_id=0, eos_token_id=None, **kinds[kind])[0].tolist()  # fmt: skip
+    def asked(tokens: Tensor, new: int, cache) -> Tensor:
+        return peer.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=new, past_key_values=cache,
+                             **options)  # fmt: skip
 
-    trial = measure_in_turn(
-        {kind: lambda kind=kind: asked(1, effort.new_tokens // 2, kind) for kind in kinds}, repeats=3
-    )
+    def contestant(kind: str) -> Contestant:
+        begun = cache = None
+
+        def start():
+            nonlocal begun, cache
+            cache = kinds[kind](effort.new_tokens + 2)
+            begun = asked(ids[None, :1], 1, cache)
+
+        return Contestant(
+            start,
+            lambda: asked(begun, effort.new_tokens, cache)[0, 2:].tolist(),
+            lambda: asked(ids[None, : effort.prompt], 1, kinds[kind](effort.prompt + 1)),
+            size,
+        )
+
+    both = {kind: contestant(kind) for kind in kinds}
+    trial = in_turn(both, "write", repeats=3)
     kind = min(kinds, key=lambda kind: trial[kind].median)
-    return Contestant(lambda: asked(1, effort.new_tokens, kind), lambda: asked(effort.prompt, 1, kind), size), kind
+    return both[kind], kind
+
+
+def in_turn(everyone: dict[str, Contestant], what: str, **options) -> dict[str, Timing]:
+    """Times `write` or `read` of each; before a turn of `write` the start is made."""
+    prepare = {name: one.start for name, one in everyone.items()} if what == "write" else None
+    return measure_in_turn({name: getattr(one, what) for name, one in everyone.items()}, prepare=prepare, **options)
 
 
 def team(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path], threads: int, effort: Effort,
@@ -191,11 +229,14 @@ def team(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path], t
         for name, file in files.items():
             engine = stack.enter_context(Engine(file, context=effort.prompt + effort.new_tokens, threads=threads))
             everyone[f"llama.cpp {name}"] = Contestant(
-                lambda engine=engine: engine.generate(ids[:1].tolist(), effort.new_tokens),
+                *streamed(lambda engine=engine: engine.stream(ids[:1].tolist(), effort.new_tokens + 1)),
                 lambda engine=engine: engine.prefill(ids[: effort.prompt].tolist()),
                 engine.about()["weight_bytes"],
             )
-    written = {name: everyone[name].write() for name in everyone if "fp32" in name}
+    written = {}
+    for name in filter(lambda name: "fp32" in name, everyone):
+        everyone[name].start()
+        written[name] = everyone[name].write()
     if len({tuple(tokens) for tokens in written.values()}) > 1:
         raise RuntimeError(f"{', '.join(written)} do not write the same tokens, so their speeds do not compare")
     return everyone, said
@@ -211,6 +252,7 @@ def compiled(name: str, model: Decoder, ids: Tensor, effort: Effort, size: float
         print(f"{name}, compiled: left out ({error})")
         return {}
     start = time.perf_counter()
+    quick.start()
     quick.write()
     said[f"{name}, compiled"] = f"the first call took {time.perf_counter() - start:.0f} s"
     return {f"{name}, compiled": quick}
@@ -227,12 +269,9 @@ def measured(model: Decoder, narrow: Decoder, ids: Tensor, files: dict[str, Path
         everyone, said = team(model, narrow, ids, files, threads, effort, stack)
         peak = bandwidth()
         clock = "cpu" if threads == 1 else "wall"
-        decoding = measure_in_turn(
-            {name: one.write for name, one in everyone.items()}, repeats=effort.rounds, clock=clock
-        )
-        readers = [name for name in everyone if any(name in pair for pair in READING)]
-        reading = measure_in_turn({name: everyone[name].read for name in readers}, repeats=min(effort.rounds, 3),
-                                  clock=clock)  # fmt: skip
+        decoding = in_turn(everyone, "write", repeats=effort.rounds, clock=clock)
+        readers = {name: one for name, one in everyone.items() if any(name in pair for pair in READING)}
+        reading = in_turn(readers, "read", repeats=min(effort.rounds, 3), clock=clock)
         peak = peaks[str(threads)] = max(peak, bandwidth())
         for mine, other, target in PAIRS:
             if {mine, other} <= decoding.keys():

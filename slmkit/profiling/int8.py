@@ -14,57 +14,62 @@ from slmkit.model.decoder import Decoder
 
 GROUP = 16  # weights that share a scale; more of them agree less with fp32 (book/records/LOG.md, 2026-11-30)
 LANES = 16  # outputs that are computed side by side: the widest vectors of a processor hold 16 numbers of 32 bits
-TOP = -(2**24)  # the mask of the highest byte
 
 
 class Narrow(nn.Module):
-    """[..., inputs] -> [..., outputs], both in fp32, with weight[i, j] = scale[i, j // 16] · code[i, j], a byte a code.
+    """[..., inputs] -> [..., outputs], both in fp32, with weights of a byte each and a scale for each 16 of a row.
 
-    Four codes are one number of 32 bits. Codes and scales of 16 outputs lie side by side, in the order in which one
-    token's product reads them. It pays only in a compiled step, see `compile_decoding`; elsewhere the weights are
-    widened first, at each call.
+    Four codes are the bytes of one number of 32 bits. A code is read with those below it as its fraction, which saves
+    masking them away; `packed` rounds the next code to make up for it. Codes and scales of 16 outputs lie side by side,
+    in the order in which one token's product reads them. It pays only in a compiled step, see `compile_decoding`;
+    elsewhere the weights are widened first, at each call.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None):
         super().__init__()
         self.outputs, self.inputs = weight.shape
-        codes, scale = rounded(F.pad(weight, (0, -self.inputs % GROUP, 0, -self.outputs % LANES)))
-        fours = codes.view(torch.int32).view(-1, LANES, scale.shape[1], GROUP // 4)
-        self.register_buffer("codes", fours.permute(0, 2, 3, 1).contiguous())  # [tiles, groups, 4, lanes]
-        # A byte is used where it stands highest in its 32 bits, 2**24 times too large: its sign is right there.
-        self.register_buffer("scale", scale.view(-1, LANES, scale.shape[1]).mT[:, :, None].contiguous() / 2**24)
+        codes, scale = packed(F.pad(weight, (0, -self.inputs % GROUP, 0, -self.outputs % LANES)))
+        # [tiles, groups, 4, lanes] and [tiles, groups, 1, lanes]
+        self.register_buffer("codes", codes.unflatten(0, (-1, LANES)).permute(0, 2, 3, 1).contiguous())
+        self.register_buffer("scale", scale.unflatten(0, (-1, LANES)).mT[:, :, None].contiguous())
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if not (torch.compiler.is_compiling() and x.numel() == x.shape[-1]):
             return F.linear(x, self.widened(), self.bias)
-        codes = self.codes
         x1, x2, x3, x4 = F.pad(x.flatten(), (0, -self.inputs % GROUP)).view(-1, GROUP // 4, 1, 4).unbind(-1)
-        low = (codes << 24).float() * x1 + ((codes << 16) & TOP).float() * x2
-        high = ((codes << 8) & TOP).float() * x3 + (codes & TOP).float() * x4
-        y = ((low + high) * self.scale).sum((1, 2)).flatten()[: self.outputs]
+        w1, w2, w3, w4 = unpacked(self.codes)
+        y = (((w1 * x1 + w2 * x2) + (w3 * x3 + w4 * x4)) * self.scale).sum((1, 2)).flatten()[: self.outputs]
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
 
     def widened(self) -> Tensor:
         """The weights, [outputs, inputs] in fp32."""
-        groups = self.codes.shape[1]
-        codes = self.codes.permute(0, 3, 1, 2).contiguous().view(-1, groups, GROUP // 4).view(torch.int8)
-        scale = (self.scale * 2**24).permute(0, 3, 1, 2).reshape(-1, groups, 1)
-        return codes.float().mul_(scale).flatten(1)[: self.outputs, : self.inputs]
+        codes, scale = (buffer.permute(0, 3, 1, 2) for buffer in (self.codes, self.scale))  # [tiles, lanes, groups, ·]
+        weights = torch.stack(unpacked(codes.contiguous()), -1).flatten(-2).mul_(scale)  # [tiles, lanes, groups, 16]
+        return weights.flatten(2).flatten(0, 1)[: self.outputs, : self.inputs]
 
 
-def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight [outputs, inputs] -> the nearest codes [outputs, inputs], int8, and scale [outputs, inputs / 16].
+def packed(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """weight [outputs, inputs] -> codes [outputs, inputs / 16, 4], int32, and scale [outputs, inputs / 16].
 
-    The largest weight of a group is at 127. Rounding by text, as in `calibrated.gptq`, gained nothing with a scale a
-    row (book/records/LOG.md, 2026-11-29).
+    The largest weight of a group is at 127, so that no fraction, at most 0.498, rounds a code beyond it. Rounding by
+    text, as in `calibrated.gptq`, gained nothing with a scale a row (book/records/LOG.md, 2026-11-29).
     """
     weight = weight.detach().float()
     if not weight.isfinite().all():
         raise ValueError("a weight is not finite; only finite numbers can be quantized")
     groups = weight.unflatten(1, (-1, GROUP))
     scale = (groups.abs().amax(2) / 127).clamp(min=1e-30)
-    return (groups / scale[..., None]).round().clamp(-127, 127).to(torch.int8).flatten(1), scale
+    codes = torch.zeros_like(groups[..., ::4], dtype=torch.int32)
+    for i, exact in enumerate((groups / scale[..., None]).unflatten(2, (-1, 4)).unbind(-1)):
+        fraction = codes / 256**i
+        codes += (exact - fraction).round().int() << 8 * i
+    return codes, scale / 2**24
+
+
+def unpacked(codes: Tensor) -> list[Tensor]:
+    """The four weights in each number, as multiples of the scale."""
+    return [(codes << shift).float() for shift in (24, 16, 8, 0)]
 
 
 @torch.inference_mode()

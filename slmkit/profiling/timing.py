@@ -135,11 +135,13 @@ def measure(work: Callable[[], object], **options) -> Timing:
 
 
 def measure_in_turn(
-    works: dict[str, Callable[[], object]], *, repeats: int = 7, warmup: int = 1, device="cpu", clock: str | None = None
-) -> dict[str, Timing]:
+    works: dict[str, Callable[[], object]], *, prepare: dict[str, Callable[[], object]] | None = None, repeats: int = 7,
+    warmup: int = 1, device="cpu", clock: str | None = None,
+) -> dict[str, Timing]:  # fmt: skip
     """Times several works side by side: one after the other in each round, so that a slow spell hits all alike.
 
-    `warmup` rounds are thrown away: the first call allocates, compiles and fills caches.
+    `prepare` has what a work needs done before each of its turns, outside the time. `warmup` rounds are thrown away:
+    the first call allocates, compiles and fills caches.
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"repeats = {repeats} must be at least 1 and warmup = {warmup} at least 0")
@@ -148,6 +150,8 @@ def measure_in_turn(
     laps = {name: [] for name in works}
     for _ in range(warmup + repeats):
         for name, work in works.items():
+            if prepare:
+                prepare[name]()
             start = now(device)
             work()
             laps[name].append(tuple(end - begin for begin, end in zip(start, now(device))))

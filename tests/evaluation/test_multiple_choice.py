@@ -1,6 +1,7 @@
 """The scorer against reading every sequence alone, without cache, batch or padding; and against lm-eval's splitting."""
 
 import math
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from slmkit.evaluation.multiple_choice import (
     token_loglikelihoods,
 )
 from slmkit.evaluation.tasks import Item, Task
+from slmkit.model.counting import kv_cache_bytes
 
 VOCAB, WINDOW = 11, 24
 KINDS = {
@@ -169,6 +171,32 @@ def test_families_hold_every_sequence_once_behind_a_head_that_is_shorter(rows, w
         assert not path or family.head[: len(path[-1].head)] == path[-1].head
         path.append(family)
         assert all(ids[: len(family.head)] == family.head and len(ids) > len(family.head) for ids in family.members)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 9), max_size=8), st.integers(1, 12), st.integers(1, 3), st.sampled_from([2**28, 10_000]))
+def test_passes_cost_least_of_all_cuts_that_are_allowed(new, worth, batch_size, room):
+    model, new, head = MODELS["alibi"], sorted(new), 6
+    rows = [(1,) * (head + count) for count in new]
+    row_bytes = kv_cache_bytes(model.config, 1, torch.float32)
+
+    def allowed(part):
+        tokens, longest = len(part) * part[-1], head + part[-1]
+        fits = tokens <= batch_size * longest and len(part) * longest * row_bytes <= room
+        return len(part) == 1 or fits
+
+    def cost(cuts):
+        parts = [new[a:b] for a, b in pairwise((0, *cuts, len(new)))]
+        return sum(len(part) * part[-1] + worth for part in parts) if all(map(allowed, parts)) else math.inf
+
+    places = range(1, len(new))
+    least = min(cost(cuts) for size in range(len(new)) for cuts in combinations(places, size)) if new else 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefixes, "WORTH", worth)
+        patch.setattr(prefixes, "CACHE_BYTES", room)
+        found = prefixes.passes(model, rows, new, batch_size)
+    assert [i for part in found for i in range(*part.indices(len(rows)))] == list(range(len(rows)))
+    assert (cost([part.start for part in found[1:]]) if new else 0) == least
 
 
 def test_a_chain_of_prefixes_is_no_problem():

@@ -29,8 +29,13 @@ def test_the_record_holds_a_row_a_case_with_what_was_checked(small, tmp_path, ca
     path = tmp_path / "made" / "evaluation.json"
     assert bench_evaluation.run([1], path=path, facts={"date": "today"}, rounds=2) == 0
     record = json.loads(path.read_text())
-    assert (record["date"], record["batch_size"], len(record["rows"])) == ("today", bench_evaluation.BATCH, 2)
-    for row, shots in zip(record["rows"], (0, 2), strict=True):
+    assert (record["date"], record["batch_size"], len(record["rows"])) == ("today", bench_evaluation.BATCH, 3)
+    *cases, both = record["rows"]
+    assert (both["size"], both["repeats"]["ours"]) == (
+        "16 items",
+        [sum(t) for t in zip(*(one["repeats"]["ours"] for one in cases), strict=True)],
+    )
+    for row, shots in zip(cases, (0, 2), strict=True):
         assert f"made, {shots} shots, 3 choices" in row["what"]
         assert (row["size"], row["unit"], row["threads"]) == ("8 items", "items/s", 1)
         assert row["ours"] == pytest.approx(8 / sorted(row["repeats"]["ours"])[0], rel=0.5)

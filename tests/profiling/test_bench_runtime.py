@@ -58,8 +58,10 @@ def test_a_peer_that_takes_twice_as_long_is_half_as_fast(small, tmp_path, monkey
     """Made-up times: a turn takes transformers two seconds and others one, so 4 tokens come at 2 and at 4 a second."""
     without_engine(monkeypatch)
 
-    def made_up(works, *, repeats, clock="cpu"):
+    def made_up(works, *, repeats, prepare=None, clock="cpu"):
         times = {name: (2.0 if "transformers" in name else 1.0,) * repeats for name in works}
+        for name in prepare or ():
+            prepare[name]()
         return {name: Timing(seconds, seconds, clock) for name, seconds in times.items() if works[name]() is not None}
 
     monkeypatch.setattr(bench_runtime, "measure_in_turn", made_up)
@@ -89,8 +91,8 @@ def test_without_a_compiler_its_rows_are_left_out(small, tmp_path, monkeypatch, 
 
 def test_other_tokens_stop_it(small, tmp_path, monkeypatch):
     without_engine(monkeypatch)
-    made = bench_runtime.generate
-    monkeypatch.setattr(bench_runtime, "generate", lambda *given: (made(*given) + 1) % 200)
+    made = bench_runtime.stream
+    monkeypatch.setattr(bench_runtime, "stream", lambda *given: ((token + 1) % 200 for token in made(*given)))
     with pytest.raises(RuntimeError, match="slmkit fp32, transformers fp32"):
         bench_runtime.run([1], path=tmp_path / "runtime.json", effort=EFFORT)
     assert not (tmp_path / "runtime.json").exists()

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from slmkit import Decoder, ModelConfig, generate
-from slmkit.profiling.int8 import Narrow, bytes_read, int8_model, rounded
+from slmkit.profiling.int8 import Narrow, bytes_read, int8_model, packed
 
 
 def small(**options) -> Decoder:
@@ -13,21 +13,30 @@ def small(**options) -> Decoder:
     return Decoder(ModelConfig(97, 32, 2, 4, n_kv_heads=2, max_context=64, **options)).eval()
 
 
-def test_a_group_keeps_its_largest_weight_and_errs_by_half_a_step():
-    torch.manual_seed(0)
-    weight = torch.randn(5, 48)
-    weight[3, 16:32] = 0
-    codes, scale = rounded(weight)
-    assert (codes.dtype, codes.shape, scale.shape) == (torch.int8, (5, 48), (5, 3))
-    assert codes.abs().unflatten(1, (3, 16)).amax(2).tolist() == [[127] * 3] * 3 + [[127, 0, 127], [127] * 3]
-    error = (codes * scale.repeat_interleave(16, 1) - weight).abs()
-    assert (error <= 0.5001 * scale.repeat_interleave(16, 1)).all()
-
-
 def stored(weight: torch.Tensor) -> torch.Tensor:
-    """What is left of the weights, worked out plainly."""
-    codes, scale = rounded(F.pad(weight, (0, -weight.shape[1] % 16)))
-    return (codes * scale.repeat_interleave(16, 1))[:, : weight.shape[1]]
+    """What is left of the weights, worked out plainly: a code of its own byte and, as its fraction, the bytes below."""
+    codes, scale = packed(F.pad(weight, (0, -weight.shape[1] % 16)))
+    parts = []
+    for i in range(4):
+        byte_and_below = codes.long() % 256 ** (i + 1)
+        signed = byte_and_below - (byte_and_below >= 256 ** (i + 1) // 2) * 256 ** (i + 1)
+        parts.append(signed.double() / 256**i)
+    exact = torch.stack(parts, -1).flatten(-2) * scale[..., None].double() * 2**24
+    return exact.flatten(1)[:, : weight.shape[1]].float()
+
+
+def test_a_group_keeps_its_largest_weight_and_no_weight_errs_by_more_than_half_a_step():
+    torch.manual_seed(0)
+    weight = torch.randn(50, 48)
+    weight[3, 16:32] = 0
+    weight[4, 16:32] = torch.tensor([1.0, -1.0]).repeat(8)  # all at the end of the scale
+    weight[5, :16] = 1e-35
+    codes, scale = packed(weight)
+    assert (codes.dtype, codes.shape, scale.shape) == (torch.int32, (50, 3, 4), (50, 3))
+    largest = weight.abs().unflatten(1, (3, 16)).amax(2)
+    torch.testing.assert_close(scale * 2**24 * 127, largest.clamp(min=1.27e-28), rtol=1e-6, atol=0)
+    step = scale.repeat_interleave(16, 1) * 2**24
+    assert ((stored(weight) - weight).abs() <= 0.5001 * step).all()
 
 
 @pytest.mark.parametrize("compiling", [True, False])
@@ -37,7 +46,7 @@ def test_a_product_is_that_of_the_weights_that_are_stored(compiling, biased, out
     torch.manual_seed(0)
     weight, bias = torch.randn(outputs, inputs), torch.randn(outputs) if biased else None
     layer = Narrow(weight, bias)
-    assert torch.equal(layer.widened(), stored(weight))
+    torch.testing.assert_close(layer.widened(), stored(weight), rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     for shape in ((inputs,), (1, 1, inputs), (2, 3, inputs)):
         x = torch.randn(shape)

@@ -46,6 +46,15 @@ def test_warm_up_is_thrown_away_and_works_alternate():
     assert len(laps["a"].wall) == len(laps["b"].cpu) == 3
 
 
+def test_what_prepares_a_turn_comes_before_each_and_is_not_timed():
+    calls = []
+    prepare = {name: lambda name=name: calls.append(f"for {name}") or time.sleep(0.1) for name in "ab"}
+    laps = measure_in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, prepare=prepare, repeats=2,
+                           clock="wall")  # fmt: skip
+    assert calls == ["for a", "a", "for b", "b"] * 3
+    assert laps["a"].median < 0.05
+
+
 def test_a_slow_first_call_does_not_count():
     delays = iter([0.2, 0.0, 0.0])
     assert max(measure(lambda: time.sleep(next(delays)), repeats=2, clock="wall").wall) < 0.19
