@@ -43,10 +43,10 @@ class Narrow(nn.Module):
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
 
     def widened(self) -> Tensor:
-        """The weights, [outputs, inputs] in fp32."""
-        codes, scale = (buffer.permute(0, 3, 1, 2) for buffer in (self.codes, self.scale))  # [tiles, lanes, groups, ·]
-        weights = torch.stack(unpacked(codes.contiguous()), -1).flatten(-2).mul_(scale)  # [tiles, lanes, groups, 16]
-        return weights.flatten(2).flatten(0, 1)[: self.outputs, : self.inputs]
+        """The weights, [outputs, inputs] in fp32, written column by column, which is quickest."""
+        codes, scale = (buffer.permute(1, 2, 0, 3) for buffer in (self.codes, self.scale))
+        weights = torch.stack(unpacked(codes), 2).mul_(scale[:, :, None])  # [groups, 4, 4, tiles, lanes]
+        return weights.flatten(3).flatten(0, 2)[: self.inputs, : self.outputs].mT
 
 
 def packed(weight: Tensor) -> tuple[Tensor, Tensor]:

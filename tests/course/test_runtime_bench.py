@@ -27,7 +27,7 @@ def test_the_numbers_are_those_of_the_repeats(threads):
     for row, (mine, other, _) in zip(rows, PAIRS, strict=True):
         for name, side in ((mine, "ours"), (other, "theirs")):
             seconds = sorted(row["repeats"][side])
-            tokens = re.search(r"(\d+) tokens after the first", record()["settings"]["decoding"])[1]
+            tokens = re.search(r"greedy, (\d+) tokens", record()["settings"]["decoding"])[1]
             assert decoding()[name, threads]["speed"] == pytest.approx(int(tokens) / seconds[len(seconds) // 2])
 
 
@@ -43,14 +43,14 @@ def test_the_sentences_hold():
     for threads in THREADS:
         speeds = {name: decoding()[what, threads]["speed"] for name, what in NAMES.items()}
         shares = {name: int(decoding()[what, threads]["share"]) for name, what in NAMES.items()}
-        slow, quick = ("transformers-fp32", "fp32", "transformers-bf16", "bf16"), ("fp32-compiled", "bf16-compiled")
+        slow = ("transformers-fp32", "fp32", "transformers-bf16", "bf16")
         assert max(shares[name] for name in slow) < 40
-        assert shares["fp32-compiled"] > 50
-        assert shares["bf16-compiled"] in {1: range(45, 50), 2: range(30, 37)}[threads]
-        assert max(shares[name] for name in quick) < shares["F16"]
-        assert threads > 1 or speeds["int8-compiled"] > speeds["bf16-compiled"]
+        assert shares["fp32-compiled"] > 55
+        assert 40 < shares["bf16-compiled"] < 60
+        assert shares["bf16-compiled"] < shares["F16"]
+        assert speeds["int8-compiled"] > speeds["bf16-compiled"]
     assert min(float(FACTS[f"bench.{name}.gain2"]()) for name in ("fp32", "bf16")) > FASTER
     assert record()["same_token"] > SAME
     # What reads most: all but the formats of few bits.
     most = [name for name in NAMES if "fp32" in name or "compiled" in name or name == "F16"]
-    assert max(decoding()[NAMES[name], 2]["speed"] / decoding()[NAMES[name], 1]["speed"] for name in most) < 1.5
+    assert max(decoding()[NAMES[name], 2]["speed"] / decoding()[NAMES[name], 1]["speed"] for name in most) < 1.55
