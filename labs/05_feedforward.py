@@ -13,7 +13,7 @@
 # 2 to 8, and RMSNorm. It adds that no strict proof shows such choices to make a model better. What does each cost, and
 # what does it do to the loss at equal parameters?
 
-# %%
+# %% tags=["remove-stderr"]
 import math
 from dataclasses import replace
 from functools import partial

@@ -12,7 +12,7 @@
 # **Question.** Section 2.3 of the survey names filtering, above all by a model, as what made open pre-training sets
 # good. What does each step of such a pipeline find, what does it miss, and what does it wrongly throw away?
 
-# %%
+# %% tags=["remove-stderr"]
 import random
 import re
 import zlib

@@ -43,8 +43,8 @@ from slmkit.training.sweep import Arm, paired
 lab = start("08", profiles={
     "smoke": {"every": 16, "pool": 40, "epochs": 4, "width": 16, "steps": 6, "repeats": (1, 4), "batch": 16, "budgets":
               {4e8: (8, 16, 24), 8e8: (8, 16, 24)}, "factors": (1,), "small": 8, "ladder": (1, 20), "seeds": (0, 1)},
-    "cpu": {"every": 2, "pool": 400, "epochs": 4, "width": 48, "steps": 80, "repeats": (1, 4, 16), "batch": 16,
-            "budgets": {1e10: (8, 12, 16, 24), 4e10: (16, 24, 32, 48)}, "factors": (1,), "small": 8,
+    "cpu": {"every": 2, "pool": 400, "epochs": 4, "width": 48, "steps": 70, "repeats": (1, 4, 16), "batch": 16,
+            "budgets": {8e9: (8, 12, 16, 24), 3.2e10: (16, 24, 32, 48)}, "factors": (1,), "small": 8,
             "ladder": (1, 20), "seeds": range(3)},
     "full": {"every": 1, "pool": 5000, "epochs": 10, "width": 64, "steps": 600, "repeats": (1, 2, 4, 8, 16, 32),
              "batch": 8, "budgets": {5e10: (16, 24, 32, 48, 64), 2e11: (24, 32, 48, 64, 96), 8e11: (32, 48, 64, 96,
@@ -285,11 +285,11 @@ for marker, (flops, table) in zip("os^", tables.items()):
     log = np.linspace(*np.log(table.parameters.agg(["min", "max"])))
     curve = np.polyval(np.polyfit(np.log(table.parameters), table.bits_per_byte, 2), log)
     compute.plot(np.exp(log), curve, color=points.get_color())
-compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte")
+compute.set(xscale="log", xlabel="parameters", ylabel="bits per byte"), compute.minorticks_off(), again.minorticks_off()
 service.plot([f"{x:g}" for x in times], found[heads[0]].T, "o-")
 service.set(xlabel="served tokens / training tokens", ylabel="size (compute-optimal = 1)", ylim=(0, None))
-compute.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8, columnspacing=1)
-compute.minorticks_off(), again.minorticks_off(), again.legend(), plt.show()
+compute.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize=8, columnspacing=1), again.legend()
+plt.show()
 
 # %% [markdown]
 # ## Verdict

@@ -13,9 +13,12 @@ from collections import Counter, defaultdict
 from difflib import SequenceMatcher
 from pathlib import Path
 
-NUMBER = r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+NUMBER = r"(?<![\w.])[-+−]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[-+]?\d+)?"
 KINDS = {  # in this order: the narrow ones first
+    "pair of times not as predicted": rf"[^\n<>]*was to take {NUMBER} times as long as [^\n<>]*, took {NUMBER}\n?",
+    "operators by the time that they took": r"\b14-operators-[^\n]*\(percent\)",
     "number in the search index": r"(?m)^(?:title)?terms \S*\d\S*: .*\n?",
+    "settings, paths among them, as one number": r"^config: [0-9a-f]{32}$",
     "day": r"\b20\d\d-\d\d-\d\d\b",
     "commit": r"\bcommit [0-9a-f]{12}(?:-dirty)?",
     "figure of a measurement, named by its bytes": r"\b[0-9a-f]{64}\.(?:svg|png)",
@@ -24,6 +27,7 @@ KINDS = {  # in this order: the narrow ones first
     "rate": rf"{NUMBER} ?(?:[kMGT]?B/s|[GT]?FLOP/s|tokens? (?:per second|a second)|tokens?/s|J/token)",
     "other number that a lab measured": NUMBER,
 }
+GOES = ("pair of times not as predicted", "number in the search index")  # of these, one side may have more
 PATTERNS = {name: re.compile(pattern) for name, pattern in KINDS.items()}
 UNEXPLAINED = "no reason known"
 NAMED_BY_BYTES = re.compile(r"^_images/[0-9a-f]{64}\.(svg|png)$")
@@ -57,13 +61,19 @@ def kinds(one: str, other: str, measured: bool) -> list[str]:
     for name, pattern in PATTERNS.items():
         if name.startswith("other number") and not measured:
             continue
-        blanked = pattern.sub("□", one), pattern.sub("□", other)
         if pattern.findall(one) != pattern.findall(other):
             used.append(name)
-        one, other = blanked
-        if one == other:
+        one, other = (pattern.sub("" if name in GOES else "□", text) for text in (one, other))
+        if one.strip() == other.strip():
             return used
     return [UNEXPLAINED]
+
+
+def blanked(line: str) -> str:
+    """What is left of a line without all that may differ: lines that say the same, so that they meet."""
+    for pattern in PATTERNS.values():
+        line = pattern.sub("□", line)
+    return re.sub(" +", " ", line)
 
 
 def differences(one: Path, other: Path, name: str):
@@ -74,11 +84,12 @@ def differences(one: Path, other: Path, name: str):
     if isinstance(mine, bytes) or isinstance(theirs, bytes):
         yield [UNEXPLAINED], f"{len(mine)} bytes", f"{len(theirs)} bytes"
         return
-    for tag, a, b, c, d in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
-        if tag == "equal":
-            continue
-        left, right = "\n".join(mine[a:b]), "\n".join(theirs[c:d])
-        yield kinds(left, right, measured=name.startswith("labs/")), left, right
+    same = SequenceMatcher(None, *([blanked(line) for line in lines] for lines in (mine, theirs)), autojunk=False)
+    for tag, a, b, c, d in same.get_opcodes():
+        left, right = mine[a:b], theirs[c:d]
+        for pair in zip(left, right) if tag == "equal" else [("\n".join(left), "\n".join(right))]:
+            if pair[0] != pair[1]:
+                yield kinds(*pair, measured=name.startswith("labs/")), *pair
 
 
 def compare(one: Path, other: Path) -> tuple[dict[str, Counter], list[str]]:

@@ -1,5 +1,6 @@
 """Two builds of one source are equal, byte for byte; the tool explains what measurements change, and no more."""
 
+import json
 import os
 import runpy
 import subprocess
@@ -71,6 +72,18 @@ def test_a_small_book_built_twice_in_two_places_is_the_same(tmp_path):
         ("slope 0.31", "slope -0.29", "other number that a lab measured"),
         (" 8    9.7 ± 2.5", " 8   11.1 ± 0.3", "other number that a lab measured"),
         (f'src="{"a" * 64}.svg"', f'src="{"b" * 64}.svg"', "figure of a measurement, named by its bytes"),
+        ("ms 8.838, bits 1.1", "ms 9, bits 1.1", "other number that a lab measured"),
+        ("12 s</p>\n<p>614 MB", "16 s</p>\n<p>616 MB", "memory"),
+        (
+            "held 1, exceptions \nA at 64 was to take 1.2 times as long as B at 64, took 0.9\n",
+            "held 2, exceptions \n",
+            "pair of times not as predicted",
+        ),
+        (
+            "14-operators-decode-X: linear 90, mul 1.2, add 1 (percent)",
+            "14-operators-decode-X: linear 90, add 1.3, mul 1 (percent)",
+            "operators by the time that they took",
+        ),
     ],
 )
 def test_what_a_measurement_changes_has_its_kind(tmp_path, one, other, kind):
@@ -100,6 +113,18 @@ def test_what_else_changes_is_shown(tmp_path, name, one, other):
     ended = subprocess.run([sys.executable, TOOL, *sites], capture_output=True, text=True)
     assert ended.returncode == 1
     assert name in ended.stdout
+
+
+def test_words_of_the_search_index_are_compared_and_its_numbers_are_not(tmp_path):
+    def site(name, terms):
+        folder = write(tmp_path / name)
+        folder.mkdir()
+        (folder / "searchindex.js").write_text(f"Search.setIndex({json.dumps({'terms': terms})})")
+        return folder
+
+    one = site("x", {"cache": 3, "took12": [4, 5], "took13": 7})
+    assert compare(one, site("y", {"cache": 3, "took14": 5}))[1] == []
+    assert "cach: 3" in compare(one, site("z", {"cach": 3, "took12": [4, 5]}))[1][0]
 
 
 def test_a_page_that_one_site_lacks_is_shown(tmp_path):
