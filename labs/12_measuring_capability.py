@@ -39,7 +39,7 @@ from slmkit.survey.verdicts import interval
 # fmt: off
 same = {"corpus": "speeches", "tiny": (512, 64, 2, 96)}
 lab = start("12", profiles={
-    "smoke": {"limit": 1, "compared": 1, "items": 2, "planted": 2, "copies": (0, 2), "seeds": (0, 1),
+    "smoke": {"limit": 2, "compared": 1, "items": 2, "planted": 3, "copies": (0, 2), "seeds": (0, 1),
               "corpus": "tinyworld", "tiny": (300, 16, 1, 32), "steps": 4},
     "cpu": same | {"limit": 25, "compared": 4, "items": 30, "planted": 50, "copies": (0, 12), "seeds": (0, 1, 2),
                    "steps": 100},
