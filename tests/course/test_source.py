@@ -64,7 +64,7 @@ def test_marks_that_do_not_pair_are_an_error(cell):
 @pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
 def test_no_line_of_a_solution_is_handed_out(lab):
     notebook = read(lab.read_text())
-    handed = reader_copy(notebook)
+    handed = reader_copy(ran(read(lab.read_text())))
     nbformat.validate(handed)
     text = "\n".join(cell.source for cell in handed.cells if cell.cell_type == "code")
     ast.parse(text)
@@ -74,7 +74,7 @@ def test_no_line_of_a_solution_is_handed_out(lab):
             solution = [line for line in cell.source.splitlines() if line not in stub and len(line.strip()) > 12]
             assert solution
             assert not [line for line in solution if line in text]
-    assert not any(cell.get("outputs") for cell in handed.cells)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in handed.cells)
     assert "slmkit" not in handed.metadata
 
 
@@ -198,6 +198,9 @@ def test_what_makes_a_run_unusable():
     assert "cells differ" in problem(ran(read(text)), read(text.replace("1", "2")), "d")
     assert "cells differ" in problem(ran(read(text)), read(text.replace("# T", "# U")), "d")
     assert "has changed" in problem(ran(read(text)), read(text), "e")
+    stopped = ran(read(text := f"{text}\n# %%\nprint(2)\n"))
+    stopped.cells[-1].execution_count = None
+    assert problem(stopped, read(text), "d") == "it was not run to the end"
     assert "not run to the end" in problem(read(text), read(text), "d")
     failed = ran(read(text))
     failed.cells[1].outputs = [new_output("error", ename="E", evalue="", traceback=[])]
