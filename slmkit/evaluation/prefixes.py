@@ -79,8 +79,9 @@ def passes(model: Decoder, rows: Sequence[Ids], new: Sequence[int], batch_size: 
             if count > 1 and (tokens > batch_size * longest or count * longest * token > CACHE_BYTES):
                 break
             found.append((cost[start] + tokens + WORTH, start))
-        for each, one in zip((cost, begin), min(found), strict=True):
-            each.append(one)
+        least, start = min(found)
+        cost.append(least)
+        begin.append(start)
     cuts, end = [], len(rows)
     while end:
         cuts.append(slice(begin[end], end))
