@@ -4,6 +4,7 @@ import json
 from functools import cache, partial
 
 from slmkit import survey
+from slmkit.evaluation.prefixes import PART
 from slmkit.model.counting import flops_by_part
 from slmkit.paths import root
 
@@ -29,6 +30,7 @@ def head_share() -> str:
 
 FACTS = {
     "harness.head": head_share,
+    "harness.part": lambda: str(PART),
     "harness.date": lambda: record()["date"],
     "harness.machine": lambda: f"{record()['machine']['cpu']}, {record()['machine']['cores']} cores",
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slmkit.data.tokenizer import Tokenizer
-from slmkit.evaluation.prefixes import Ids, Read, read_families
+from slmkit.evaluation.prefixes import Ids, Rows, read_rows
 from slmkit.evaluation.tasks import Task
 from slmkit.model.decoder import Decoder
 from slmkit.model.generation import sample
@@ -28,20 +28,21 @@ def generate_until(model: Decoder, tokenizer: Tokenizer, contexts: Sequence[str]
     rows = [tuple(tokenizer.encode(context.rstrip(" "))[-most:]) or (tokenizer.end_of_text,) for context in contexts]
     texts: dict[Ids, str] = {}
     with torch.inference_mode():
-        for sequences, done in read_families(model, rows, batch_size, room=max_new_tokens - 1):
-            found = written(_greedy(model, done), len(sequences), tokenizer.decode, {tokenizer.end_of_text}, until)
-            texts |= zip(sequences, found, strict=True)
+        for done in read_rows(model, rows, batch_size, room=max_new_tokens - 1):
+            count, ends = len(done.sequences), {tokenizer.end_of_text}
+            found = written(_greedy(model, done), count, tokenizer.decode, ends, until)
+            texts |= zip(done.sequences, found, strict=True)
     return [texts[row] for row in rows]
 
 
-def _greedy(model: Decoder, done: Read) -> Iterator[Tensor]:
+def _greedy(model: Decoder, done: Rows) -> Iterator[Tensor]:
     """The likeliest tokens [batch] behind the rows of a batch, one step after the other, while the cache has room."""
-    hidden, cache, padding = done
+    _, hidden, cache, padding = done
     while True:
-        yield (tokens := sample(model.logits(hidden[:, -1])))
+        yield (tokens := sample(model.logits(hidden)))
         if cache.length == cache.capacity:  # the last token is never read
             return
-        hidden = model.hidden(tokens[:, None], cache, padding)
+        hidden = model.hidden(tokens[:, None], cache, padding)[:, -1]
 
 
 def written(steps: Iterable[Tensor], rows: int, decode: Callable[[list[int]], str], stops: Collection[int],

@@ -1,7 +1,6 @@
 """Multiple choice: the log-likelihood of each choice behind its context, what the contexts share computed once."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slmkit.data.tokenizer import Tokenizer
-from slmkit.evaluation.prefixes import CACHE_BYTES, Held, Ids, Read, passes, read, read_families
+from slmkit.evaluation.prefixes import PART, Ids, grow, read
 from slmkit.evaluation.tasks import Item, Task, say
 from slmkit.model.decoder import Decoder
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 NORMALISATIONS = ("sum", "character", "byte", "token", "unconditional")
 POSITIONS = 256  # whose logits are computed at once: a vocabulary is wide
-Pair = tuple[Ids, Ids]  # a context and its continuation
 
 
 class Likelihood(NamedTuple):
@@ -51,8 +49,8 @@ def loglikelihoods(model: Decoder, tokenizer: Tokenizer, pairs: Sequence[tuple[s
                    shared: bool = True) -> list[Likelihood]:  # fmt: skip
     """log p(continuation | context) of each (context, continuation), in the order given.
 
-    `shared` computes what contexts have in common once and keeps it in the KV cache; without it every pair is read
-    whole, as lm-eval does. Both give the same numbers. `batch_size` is the number of sequences read at once.
+    `shared` reads what pairs begin with alike once; without it every pair is read whole, as lm-eval does. Both give the
+    same numbers. A pass reads no more tokens than `batch_size` of the longest sequences have.
     A context that does not fit into max_context with its continuation loses its first tokens, see `Likelihood.cut`.
     Raises ValueError for a continuation without a token, or longer than max_context.
     """
@@ -69,86 +67,42 @@ def token_loglikelihoods(model: Decoder, pairs: Sequence[tuple[Sequence[int], Se
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    window, found = model.config.max_context, {}
-    fitted = [_fitted(context, continuation, window) for context, continuation in pairs]
-    asked: dict[Ids, list[Pair]] = defaultdict(list)  # by the sequence that is read first
-    for context, continuation, _ in dict.fromkeys(fitted):
-        asked[context if shared else context + continuation[:-1]].append((context, continuation))
+    fitted = [_fitted(context, continuation, model.config.max_context) for context, continuation in pairs]
+    asked = list(dict.fromkeys((context, continuation) for context, continuation, _ in fitted))
+    # The last token of a continuation is predicted and never read.
+    read_of = {pair: pair[0] + pair[1][:-1] for pair in asked}
+    tree = grow(read_of.values(), shared)
+    wanted = [
+        (place, target, owner)
+        for owner, pair in enumerate(asked)
+        for place, target in zip(tree.way(tree.ends[read_of[pair]], len(pair[1])), pair[1], strict=True)
+    ]
+    places, targets, owners = torch.tensor(wanted, dtype=torch.long).view(-1, 3).T.contiguous()
+    sums = torch.zeros(2, len(asked), dtype=torch.float64)  # of log p, and of tokens that greedy would not write
     was_training = model.training
     model.eval()
-    behind: list[Behind] = []
-    for sequences, done in read_families(model, list(asked), batch_size, shared=shared):
-        wanted = [(row, pair, pair[1][:1] if shared else pair[1])
-                  for row, ids in enumerate(sequences) for pair in asked[ids]]  # fmt: skip
-        _add(model, done.hidden, wanted, found)
-        if shared:
-            behind += _behind(sequences, done, asked)
-            if _held_bytes(behind) > CACHE_BYTES:
-                _score_behind(model, behind, batch_size, found)
-                behind = []
-    _score_behind(model, behind, batch_size, found)
+    most = min(PART, batch_size * max(map(len, read_of.values()), default=1))
+    for part in read(model, tree, places.tolist(), most):
+        here = torch.isin(places, part.places)
+        # The choices of an item have their first place in common.
+        rows = torch.searchsorted(part.places, places[here])
+        _add(model, part.hidden, rows, targets[here], owners[here], sums)
     model.train(was_training)
+    found = {pair: (value, not misses) for pair, value, misses in zip(asked, *sums.tolist(), strict=True)}
     return [Likelihood(*found[context, continuation], len(continuation), cut) for context, continuation, cut in fitted]
 
 
-class Behind(NamedTuple):
-    """Tokens to read behind a context that is in a cache, and the continuations that begin with them."""
-
-    tokens: Ids
-    context: Ids
-    held: Held
-    pairs: list[Pair]
-
-
-def _behind(contexts: Sequence[Ids], done: Read, asked: dict[Ids, list[Pair]]) -> list[Behind]:
-    """What is left of the continuations of contexts that have been read, their first tokens predicted already."""
-    found = []
-    for row, context in enumerate(contexts):
-        rest = defaultdict(list)
-        for pair in asked[context]:
-            if len(pair[1]) > 1:
-                rest[pair[1][:-1]].append(pair)
-        held = Held(done.cache, row, len(context))
-        found += [Behind(tokens, context, held, pairs) for tokens, pairs in rest.items()]
-    return found
-
-
-def _held_bytes(behind: list[Behind]) -> int:
-    """Bytes of the caches that wait."""
-    caches = {id(one.held.cache): one.held.cache for one in behind}.values()
-    return sum(tensor.nbytes for cache in caches for pair in cache.layers for tensor in pair)
-
-
-def _score_behind(model: Decoder, behind: list[Behind], batch_size: int, found: dict[Pair, tuple[float, bool]]):
-    """Scores all but the first token of each continuation."""
-    behind = sorted(behind, key=lambda one: len(one.tokens))
-    rows = [one.context + one.tokens for one in behind]
-    for part in passes(model, rows, [len(one.tokens) for one in behind], batch_size):
-        hidden = read(model, rows[part], [one.held for one in behind[part]]).hidden
-        _add(model, hidden, [(i, pair, pair[1][1:]) for i, one in enumerate(behind[part]) for pair in one.pairs], found)
-
-
-def _add(model: Decoder, hidden: Tensor, wanted: list[tuple[int, Pair, Ids]], found: dict[Pair, tuple[float, bool]]):
-    """Adds to what is known of each pair: log p of some of its tokens, predicted at the last places of a row of
-    `hidden` [batch, time, d_model]."""
-    time = hidden.shape[1]
-    parts = [(row * time + time - len(tokens) + i, token, owner)
-             for owner, (row, _, tokens) in enumerate(wanted) for i, token in enumerate(tokens)]  # fmt: skip
-    place, target, owner = torch.tensor(parts).T.to(hidden.device)
-    places, place = place.unique(return_inverse=True)  # the choices of an item have their first place in common
-    logprob = torch.zeros(len(wanted), dtype=torch.float64, device=hidden.device)
-    missed = torch.zeros_like(logprob)  # tokens that greedy decoding would not write
-    for start in range(0, len(places), POSITIONS):
+def _add(model: Decoder, hidden: Tensor, rows: Tensor, targets: Tensor, owners: Tensor, sums: Tensor):
+    """Adds to each owner's column of `sums` log p of its targets, which are predicted from `rows` of `hidden`
+    [n, d_model], and how many of them greedy decoding would not write."""
+    for start in range(0, len(hidden), POSITIONS):
         # logits - logsumexp would be more exact. But lm-eval has the rounding of log_softmax, up to 1e-5 a token with
         # a wide vocabulary; taken the same way it is the same.
-        logprobs = model.logits(hidden.flatten(0, 1)[places[start : start + POSITIONS]]).float().log_softmax(-1)
-        here = (place >= start) & (place < start + POSITIONS)
-        at, token = place[here] - start, target[here]
-        logprob.index_add_(0, owner[here], logprobs[at, token].double())
-        missed.index_add_(0, owner[here], (logprobs.argmax(-1)[at] != token).double())
-    for (_, pair, _), value, misses in zip(wanted, logprob.tolist(), missed.tolist(), strict=True):
-        before, greedy = found.get(pair, (0.0, True))
-        found[pair] = before + value, greedy and not misses
+        logprobs = model.logits(hidden[start : start + POSITIONS]).float().log_softmax(-1)
+        here = (rows >= start) & (rows < start + POSITIONS)
+        row, target, owner = rows[here] - start, targets[here], owners[here]
+        sums[0].index_add_(0, owner, logprobs[row, target].double().cpu())
+        sums[1].index_add_(0, owner, (logprobs.argmax(-1).cpu()[row] != target).double())
 
 
 def _fitted(context: Sequence[int], continuation: Sequence[int], window: int) -> tuple[Ids, Ids, int]:

@@ -1,16 +1,15 @@
 """Reading many token sequences, and what they have in common only once: few-shot examples, an item's context.
 
-A sequence's beginning is taken from the KV cache of another that begins alike. A Decoder reads batches whose rows end
-together, padded at the left, so the rows of a cache are put together like that: each row's cached tokens stand
-right before its new ones. Rotated keys and ALiBi depend on how far apart tokens are, not on where the row starts.
+Sequences that begin alike are the branches of one tree of tokens (a trie). The tree is read as a single row, depth
+first and a part at a time, and each token sees only those on its way from the root: tree attention (SpecInfer, Miao et
+al. 2024). No token is read twice, and no row is filled up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,126 +18,139 @@ from slmkit.model.counting import kv_cache_bytes
 from slmkit.model.decoder import Decoder
 
 Ids = tuple[int, ...]
-WORTH = 32  # tokens that one more pass through the model must save: about what reading all weights once costs
+# Tokens of one pass. Fewer, and the weights are fetched more often; more, and more scores are computed that the tree
+# then hides.
+PART = 256
 CACHE_BYTES = 2**28  # no batch's cache takes more, so that long contexts are read in smaller batches
 
 
-class Held(NamedTuple):
-    """A sequence whose keys and values are in row `row` of a cache, as its last `length` tokens."""
+@dataclass
+class Tree:
+    """Tokens in depth-first order: parents before children, and a branch to its end before the next one."""
 
-    cache: KVCache
-    row: int
-    length: int
+    tokens: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)  # how many tokens stand before each on its way from a root
+    parents: list[int] = field(default_factory=list)  # the place of the token before it in `tokens`; -1 for a root
+    ends: dict[Ids, int] = field(default_factory=dict)  # of each sequence, in their order, its last token's place
+
+    def way(self, end: int, count: int) -> list[int]:
+        """The places of the last `count` tokens on the way to `end`, which is the last of them."""
+        places = [end]
+        while len(places) < count:
+            places.append(self.parents[places[-1]])
+        return places[::-1]
 
 
-class Read(NamedTuple):
-    """What a pass over a batch gives: `hidden` [batch, time, d_model], the rows' last tokens; all of them cached."""
+def grow(sequences: Iterable[Ids], shared: bool = True) -> Tree:
+    """The tree of the sequences, none of them empty. Without `shared`, each is a tree of its own."""
+    tree, before, way = Tree(), (), []
+    for ids in sorted(set(sequences)):  # neighbours have the longest beginnings in common
+        del way[_common(before, ids) if shared else 0 :]
+        for token in ids[len(way) :]:
+            tree.parents.append(way[-1] if way else -1)
+            tree.depths.append(len(way))
+            way.append(len(tree.tokens))
+            tree.tokens.append(token)
+        tree.ends[ids], before = way[-1], ids
+    return tree
 
+
+def _common(first: Ids, second: Ids) -> int:
+    """How many tokens two sequences share at the start."""
+    same = (a == b for a, b in zip(first, second))
+    return next((i for i, equal in enumerate(same) if not equal), min(len(first), len(second)))
+
+
+class Part(NamedTuple):
+    """What a pass gives, over the tree's tokens from `start` on; they are the cache's last.
+
+    `hidden` [n, d_model] is the output at `places` [n] of the tree. `sees` [time, cache.length] says which cached
+    tokens are on the way to each token of the pass, itself included.
+    """
+
+    start: int
+    places: Tensor
     hidden: Tensor
     cache: KVCache
-    padding: Tensor | None  # [batch], tokens at the left of each row that mean nothing
+    sees: Tensor
 
 
-def read(model: Decoder, rows: Sequence[Ids], known: Sequence[Held | None], room: int = 0) -> Read:
-    """One pass over `rows`, each the continuation of what `known` holds of it (None: nothing), its tokens included.
+def read(model: Decoder, tree: Tree, wanted: Iterable[int], most: int = PART) -> Iterator[Part]:
+    """Reads the tree, at most `most` tokens a pass, for its output at the places `wanted`. The next pass changes the
+    cache of the last.
 
-    `time` of the result is the largest number of tokens that are new in a row; rows with fewer read some of theirs
-    again. The cache keeps `room` for that many more tokens.
+    Raises ValueError when a sequence is longer than max_context.
     """
-    weight = model.embedding.weight
-    longest = max(map(len, rows))
-    time = max(len(ids) - (held.length if held else 0) for ids, held in zip(rows, known, strict=True))
-    cache = KVCache(model.config, len(rows), longest + room, dtype=weight.dtype, device=weight.device)
-    for i, (ids, held) in enumerate(zip(rows, known, strict=True)):
-        if (taken := len(ids) - time) > 0:
-            start = held.cache.length - held.length
-            for stores, olds in zip(cache.layers, held.cache.layers, strict=True):
+    config, weight, longest = model.config, model.embedding.weight, max(tree.depths, default=0) + 1
+    room = min(longest + most, max(longest, config.max_context))
+    cache = KVCache(config, 1, room, dtype=weight.dtype, device=weight.device)
+    wanted, start, stop, sees = torch.tensor(sorted(set(wanted)), dtype=torch.long), 0, 0, torch.empty(0)
+    while stop < len(tree.tokens):
+        # The way to the next token is in the cache: it leaves what has been read last, or what stood before that.
+        parent, depth = tree.parents[stop], tree.depths[stop]
+        way = sees[parent - start].nonzero()[:, 0] if parent >= start else torch.arange(depth, device=weight.device)
+        cache.keep(way)
+        start, stop = stop, min(stop + most, stop + config.max_context - depth, len(tree.tokens))
+        sees = torch.from_numpy(_visible(tree, start, stop, depth)).to(weight.device)
+        ids = torch.tensor([tree.tokens[start:stop]], device=weight.device)
+        places = wanted[(wanted >= start) & (wanted < stop)]
+        only = (places - start).to(weight.device)
+        yield Part(start, places, model.hidden(ids, cache, tree=sees, only=only)[0], cache, sees)
+
+
+def _visible(tree: Tree, start: int, stop: int, cached: int) -> np.ndarray:
+    """What tokens `start` to `stop` see of `cached` tokens, the way to the first of them, and of each other."""
+    sees = np.zeros((stop - start, cached + stop - start), dtype=bool)
+    for i, parent in enumerate(tree.parents[start:stop]):
+        if parent >= start:
+            sees[i] = sees[parent - start]
+        else:
+            sees[i, : tree.depths[start + i]] = True
+        sees[i, cached + i] = True
+    return sees
+
+
+class Rows(NamedTuple):
+    """A batch of sequences that have been read, to go on from."""
+
+    sequences: Sequence[Ids]
+    hidden: Tensor  # [batch, d_model], of the last token of each
+    cache: KVCache
+    padding: Tensor | None  # [batch], places at the left of each row that are empty
+
+
+def read_rows(model: Decoder, sequences: Iterable[Ids], batch_size: int, room: int = 0) -> Iterator[Rows]:
+    """Reads all sequences, and puts the cached tokens of each into a row of a batch that has `room` for more tokens.
+
+    Raises ValueError when a sequence and its room are longer than max_context.
+    """
+    tree, weight = grow(sequences), model.embedding.weight
+    parts = read(model, tree, tree.ends.values())
+    part = next(parts, None)
+    for batch in _batches(model, list(tree.ends), batch_size, room):
+        longest, hidden = max(map(len, batch)), []
+        cache = KVCache(model.config, len(batch), longest + room, dtype=weight.dtype, device=weight.device)
+        for row, ids in enumerate(batch):
+            while (place := tree.ends[ids]) >= part.start + len(part.sees):
+                part = next(parts)
+            way = part.sees[place - part.start].nonzero()[:, 0]
+            for stores, olds in zip(cache.layers, part.cache.layers, strict=True):
                 for store, old in zip(stores, olds, strict=True):
-                    store[i].narrow(1, longest - len(ids), taken).copy_(old[held.row].narrow(1, start, taken))
-    cache.length = longest - time
-    fresh = torch.tensor([(0,) * (time - len(ids)) + ids[-time:] for ids in rows], device=weight.device)
-    padding = torch.tensor([longest - len(ids) for ids in rows], device=weight.device)
-    padding = padding if padding.any() else None
-    return Read(model.hidden(fresh, cache, padding), cache, padding)
+                    store[row].narrow(1, longest - len(ids), len(ids)).copy_(old[0].index_select(1, way))
+            hidden.append(part.hidden[torch.searchsorted(part.places, place)])
+        cache.length = longest
+        padding = torch.tensor([longest - len(ids) for ids in batch], device=weight.device)
+        yield Rows(batch, torch.stack(hidden), cache, padding if padding.any() else None)
 
 
-def passes(model: Decoder, rows: Sequence[Ids], new: Sequence[int], batch_size: int) -> list[slice]:
-    """Cuts rows, sorted by the number of tokens that are `new` in each, into the passes that cost least.
-
-    A pass costs the tokens that it reads, with those that fill up its shorter rows, and WORTH. It reads no more tokens
-    than `batch_size` whole rows have, so short continuations are read many at a time, and its cache takes no more than
-    CACHE_BYTES.
-    """
-    cost, begin = [0], [0]  # by number of rows: the least that the first so many cost, and where their last pass begins
-    token = kv_cache_bytes(model.config, 1, model.embedding.weight.dtype)
-    for end in range(1, len(rows) + 1):
-        longest, found = 0, []
-        for start in range(end - 1, -1, -1):
-            longest, count = max(longest, len(rows[start])), end - start
-            tokens = count * new[end - 1]
-            if count > 1 and (tokens > batch_size * longest or count * longest * token > CACHE_BYTES):
+def _batches(model: Decoder, sequences: Sequence[Ids], batch_size: int, room: int) -> Iterator[Sequence[Ids]]:
+    """Cuts them into batches whose cache takes no more than CACHE_BYTES, or has one row."""
+    token, start = kv_cache_bytes(model.config, 1, model.embedding.weight.dtype), 0
+    while start < len(sequences):
+        count = 1
+        while count < len(more := sequences[start : start + min(count + 1, batch_size)]):
+            if len(more) * (max(map(len, more)) + room) * token > CACHE_BYTES:
                 break
-            found.append((cost[start] + tokens + WORTH, start))
-        least, start = min(found)
-        cost.append(least)
-        begin.append(start)
-    cuts, end = [], len(rows)
-    while end:
-        cuts.append(slice(begin[end], end))
-        end = begin[end]
-    return cuts[::-1]
-
-
-@dataclass
-class Family:
-    """Sequences that begin with the same `length` tokens, read behind those of the family above."""
-
-    head: Ids
-    depth: int  # families above
-    members: list[Ids] = field(default_factory=list)  # without those of the families below
-
-
-def families(sequences: Sequence[Ids]) -> list[Family]:
-    """Splits different sequences, none empty, into families, parents before children, depth first.
-
-    A head is shorter than every member, so that each has a token of its own to read. The first family has no head.
-    """
-    found = [Family((), 0)]
-    stack = [(sorted(set(sequences)), found[0])]
-    while stack:
-        group, family = stack.pop()
-        if len(group) < 2 or (len(group) - 1) * (max(map(len, group)) - 1 - len(family.head)) < WORTH:
-            family.members += group
-            continue
-        common = _common(group[0], group[-1], min(map(len, group)) - 1)
-        if (len(group) - 1) * (common - len(family.head)) >= WORTH:
-            family = Family(group[0][:common], family.depth + 1)
-            found.append(family)
-        for _, branch in groupby(group, itemgetter(common)):
-            branch = list(branch)
-            if len(branch[0]) == common + 1:  # it ends here, and the others go on from it
-                family.members.append(branch.pop(0))
-            if branch:
-                stack.append((branch, family))
-    return found
-
-
-def _common(first: Ids, second: Ids, most: int) -> int:
-    """How many tokens two sequences share at the start, up to `most`. In sorted sequences, all between share them."""
-    same = (a == b for a, b in zip(first[:most], second[:most], strict=True))
-    return next((i for i, equal in enumerate(same) if not equal), most)
-
-
-def read_families(model: Decoder, sequences: Sequence[Ids], batch_size: int, room: int = 0,
-                  shared: bool = True) -> Iterator[tuple[Sequence[Ids], Read]]:  # fmt: skip
-    """Reads all sequences, each of them once; yields batches of them with what came out."""
-    path: list[Held | None] = []  # the heads from the first family to the present one
-    for family in families(sequences) if shared else [Family((), 0, list(set(sequences)))]:
-        del path[family.depth :]
-        above = path[-1] if path else None
-        path.append(Held(read(model, [family.head], [above]).cache, 0, len(family.head)) if family.head else None)
-        members = sorted(family.members, key=len)
-        new = [len(member) - len(family.head) for member in members]
-        for part in passes(model, members, new, batch_size):
-            rows = members[part]
-            yield rows, read(model, rows, [path[-1]] * len(rows), room)
+            count += 1
+        yield sequences[start : start + count]
+        start += count

@@ -22,6 +22,7 @@ class Reading(NamedTuple):
     rope: tuple[Tensor, Tensor] | None  # cos and sin for the T new positions
     cache: KVCache | None
     padding: Tensor | None  # [B] number of padding tokens at the left of each row
+    tree: Tensor | None = None  # [T, S] of bool, which tokens each new one sees where a row holds a tree of texts
 
 
 class Attention(nn.Module):
@@ -63,7 +64,7 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if reading.cache is not None:
             k, v = reading.cache.update(layer, k, v)
-        return self.out(attend(q, k, v, self.scale, self.window, self.slopes, reading.padding, self.cap))
+        return self.out(attend(q, k, v, self.scale, self.window, self.slopes, reading.padding, self.cap, reading.tree))
 
 
 class LatentAttention(nn.Module):
@@ -92,7 +93,7 @@ class LatentAttention(nn.Module):
     def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
         parts = self.read(x, reading, layer)
         one = reading.cache is not None and x.shape[1] == 1
-        return self.out((self.absorbed if one else self.rebuilt)(*parts, reading.padding))
+        return self.out((self.absorbed if one else self.rebuilt)(*parts, reading.padding, reading.tree))
 
     def read(self, x: Tensor, reading: Reading, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries without and with position [B, H, T, ·]; latents and rotated key parts so far [B, 1, S, ·]."""
@@ -106,15 +107,15 @@ class LatentAttention(nn.Module):
             latent, k_rope = reading.cache.update(layer, latent, k_rope)
         return q_plain, q_rope, latent, k_rope
 
-    def rebuilt(self, q_plain: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, padding) -> Tensor:
+    def rebuilt(self, q_plain: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, padding, tree) -> Tensor:
         """Attention with every token's keys and values made from its latent: the least work for many queries."""
         kv = split_heads(self.kv_up(latent[:, 0]), self.plain_width + self.value_width)
         k_plain, v = kv.split((self.plain_width, self.value_width), dim=-1)
         k_rope = k_rope.expand(-1, k_plain.shape[1], -1, -1)
         q, k = torch.cat((q_plain, q_rope), dim=-1), torch.cat((k_plain, k_rope), dim=-1)
-        return attend(q, k, v, self.scale, self.window, None, padding, self.cap)
+        return attend(q, k, v, self.scale, self.window, None, padding, self.cap, tree)
 
-    def absorbed(self, q_plain: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, padding) -> Tensor:
+    def absorbed(self, q_plain: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, padding, tree) -> Tensor:
         """The same for one query: its heads read the latents themselves (DeepSeek-V2, section 2.1.2).
 
         q · (U c) = (Uᵀ q) · c, and a mean of U c is U times the mean: kv_up meets the one query, not S tokens.
@@ -125,7 +126,7 @@ class LatentAttention(nn.Module):
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * self.scale
         if self.cap is not None:
             scores = soft_cap(scores, self.cap)
-        mask = attention_mask(1, latent.shape[2], self.window, None, padding, q_plain)
+        mask = attention_mask(1, latent.shape[2], self.window, None, padding, q_plain, tree)
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
         mean = torch.einsum("bhts,bsc->bhtc", scores.softmax(-1).to(latent.dtype), latent[:, 0])
@@ -147,7 +148,8 @@ def soft_cap(x: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(x / cap)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None, cap=None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=None, padding=None, cap=None,
+           tree=None) -> Tensor:  # fmt: skip
     """q [B, H, T, D], k and v [B, K, S, D], the queries being the last T of the S tokens -> [B, T, H × D]"""
     batch, _, time, _ = q.shape
     tokens, dtype = k.shape[2], q.dtype
@@ -157,7 +159,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window=None, slopes=No
     plain = plain or cap is not None  # PyTorch's kernels cannot cap scores
     if on_cpu and not plain:
         q, k, v = q.float(), k.float(), v.float()  # PyTorch's kernel for processors is several times faster so
-    mask = attention_mask(time, tokens, window, slopes, padding, q)
+    mask = attention_mask(time, tokens, window, slopes, padding, q, tree)
     if plain:
         mixed = written_out(q, k, v, scale, mask, cap)
     elif on_cpu:
@@ -193,17 +195,20 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | No
     return scores.softmax(-1).to(q.dtype) @ v
 
 
-def attention_mask(time: int, tokens: int, window, slopes, padding, like: Tensor) -> Tensor | None:
+def attention_mask(time: int, tokens: int, window, slopes, padding, like: Tensor, tree=None) -> Tensor | None:
     """Which keys each query may see: None (the plain causal case), bool or additive, broadcast to [B, H, T, S].
 
-    A query sees itself, the `window` - 1 tokens before it, and no padding. ALiBi adds -slope × distance instead of 0.
+    A query sees itself, the `window` - 1 tokens before it, and no padding; in a tree, those of them that it follows.
+    ALiBi adds -slope × distance instead of 0.
     """
     narrow = window is not None and tokens > window
-    if not narrow and slopes is None and padding is None and time in (1, tokens):
-        return None
+    if not narrow and slopes is None and padding is None and (tree is not None or time in (1, tokens)):
+        return tree
     key = torch.arange(tokens, device=like.device)
+    if tree is not None:
+        key[-time:] = places(tree)
     distance = key[-time:, None] - key  # [T, S], how far behind the query a key is
-    visible = distance >= 0
+    visible = distance >= 0 if tree is None else tree
     if narrow:
         visible = visible & (distance < window)
     if padding is not None:
@@ -213,3 +218,8 @@ def attention_mask(time: int, tokens: int, window, slopes, padding, like: Tensor
         return visible
     # Four axes, [1, H, T, S]: with three PyTorch's kernel for processors would write all scores out.
     return (-slopes.float()[None, :, None, None] * distance).masked_fill(~visible, float("-inf")).to(like.dtype)
+
+
+def places(tree: Tensor) -> Tensor:
+    """Where the new tokens of a tree [T, S] stand, [T]: each behind all that it sees."""
+    return tree.sum(-1) - 1

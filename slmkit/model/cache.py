@@ -42,6 +42,14 @@ class KVCache:
         """Counts `time` tokens as read; called once a forward pass, after every layer has written."""
         self.length += time
 
+    def keep(self, places: Tensor):
+        """Forgets all tokens but those at `places` [n], in rising order; they move up to the front."""
+        staying = int((places == torch.arange(len(places), device=places.device)).sum())
+        moved = places[staying:]
+        for store in (store for pair in self.layers for store in pair):
+            store.narrow(2, staying, len(moved)).copy_(store.index_select(2, moved))
+        self.length = len(places)
+
 
 def cache_shapes(config: ModelConfig, layer: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """(heads, width) of the two tensors that `layer` keeps for each token."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from slmkit.config import ModelConfig
-from slmkit.model.attention import Attention, LatentAttention, Reading, soft_cap
+from slmkit.model.attention import Attention, LatentAttention, Reading, places, soft_cap
 from slmkit.model.cache import KVCache
 from slmkit.model.feedforward import FeedForward
 from slmkit.model.linear import Linear, product
@@ -32,11 +32,16 @@ class Block(nn.Module):
         self.parallel, self.scale = config.block != "sequential", config.residual_scale
         self.after_residual = config.norm_placement == "after_residual"
 
-    def forward(self, x: Tensor, reading: Reading, layer: int) -> Tensor:
-        """x: residual stream [batch, time, d_model]. `layer` is the depth, which a shared block cannot know itself."""
+    def forward(self, x: Tensor, reading: Reading, layer: int, only: Tensor | None = None) -> Tensor:
+        """x: residual stream [batch, time, d_model]. `layer` is the depth, which a shared block cannot know itself.
+
+        `only`: the places whose output is wanted, if not all are.
+        """
         # Each norm is looked up once: in a step of one token, PyTorch's search for a module takes its time.
         normed = norm(x) if (norm := self.attention_norm) is not None else x
         mixed = self.attention(normed, reading, layer)
+        if only is not None:  # from here on no position needs another
+            x, normed, mixed = x[:, only], normed[:, only], mixed[:, only]
         if self.parallel:
             fed = self.ffn(norm(x) if (norm := self.ffn_norm) is not None else normed)
             return self.joined(self.joined(x, mixed, None), fed, None)
@@ -100,8 +105,14 @@ class Decoder(nn.Module):
         """
         return self.logits(self.hidden(ids, cache, padding))
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
-        """The last layer's normalized output, [batch, time, d_model]: what the head reads."""
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None,
+               tree: Tensor | None = None, only: Tensor | None = None) -> Tensor:  # fmt: skip
+        """The last layer's normalized output, [batch, time, d_model]: what the head reads.
+
+        Instead of one text a row may hold a tree of texts that begin alike. `tree` [time, cached + time], of bool, says
+        which tokens each of `ids` sees: those that it follows, and itself. The cached ones are one text. `only` [n]:
+        the places whose output is wanted, if not all are; it is then [batch, n, d_model].
+        """
         start = cache.length if cache is not None else 0
         end = start + ids.shape[1]
         if end > self.config.max_context:
@@ -110,11 +121,14 @@ class Decoder(nn.Module):
         where = slice(start, end)
         if padding is not None:
             where = (torch.arange(start, end, device=ids.device) - padding[:, None]).clamp(min=0)  # [batch, time]
+        if tree is not None:
+            where = places(tree)[None]
         x = self.embedded(ids, where)
         # One reading for each rotation among the layers, and one for layers without positions.
-        readings = [Reading(rope, cache, padding) for rope in (*(tables.at(where) for tables in self.ropes), None)]
+        ropes = (*(tables.at(where) for tables in self.ropes), None)
+        readings = [Reading(rope, cache, padding, tree) for rope in ropes]
         for i, block in enumerate(self.blocks):
-            x = block(x, readings[self.rope_of[i]], i)
+            x = block(x, readings[self.rope_of[i]], i, only if i == len(self.blocks) - 1 else None)
         if cache is not None:
             cache.advance(ids.shape[1])
         return norm(x) if (norm := self.norm) is not None else x

@@ -19,8 +19,7 @@ def tokenizer():
 
 
 @pytest.fixture
-def model(tokenizer, monkeypatch):
-    monkeypatch.setattr(prefixes, "WORTH", 2)
+def model(tokenizer):
     torch.manual_seed(1)
     return Decoder(ModelConfig(tokenizer.vocab_size, 32, 2, 2, max_context=40)).eval()
 
@@ -32,8 +31,9 @@ def alone(model, tokenizer, context, new):
     return tokenizer.decode(written[:end])
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_each_context_gets_what_it_gets_alone(model, tokenizer, batch_size):
+@pytest.mark.parametrize(("batch_size", "room"), [(1, 2**28), (2, 2**28), (16, 2**28), (16, 20_000)])
+def test_each_context_gets_what_it_gets_alone(model, tokenizer, batch_size, room, monkeypatch):
+    monkeypatch.setattr(prefixes, "CACHE_BYTES", room)
     found = generate_until(model, tokenizer, CONTEXTS, until=(), max_new_tokens=9, batch_size=batch_size)
     assert found == [alone(model, tokenizer, context, 9) for context in CONTEXTS]
 

@@ -1,7 +1,6 @@
 """The scorer against reading every sequence alone, without cache, batch or padding; and against lm-eval's splitting."""
 
 import math
-from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +19,9 @@ from slmkit.evaluation.multiple_choice import (
     score,
     token_loglikelihoods,
 )
+from slmkit.evaluation.prefixes import grow
 from slmkit.evaluation.tasks import Item, Task
+from slmkit.model.cache import KVCache
 from slmkit.model.counting import kv_cache_bytes
 
 VOCAB, WINDOW = 11, 24
@@ -49,29 +50,22 @@ def alone(model, context, continuation):
     return logits.gather(-1, target[:, None]).sum().item(), bool((logits.argmax(-1) == target).all())
 
 
-@pytest.fixture(autouse=True)
-def small_families(monkeypatch):
-    """Sequences of these tests are short: let two common tokens be worth a pass."""
-    monkeypatch.setattr(prefixes, "WORTH", 2)
-
-
 token = st.integers(0, 2)  # three different tokens, so that sequences often begin alike
 pair_of_ids = st.tuples(st.lists(token, min_size=1, max_size=30), st.lists(token, min_size=1, max_size=6))
 pairs_of_ids = st.lists(pair_of_ids, min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     pairs_of_ids,
     st.sampled_from(sorted(KINDS)),
     st.sampled_from([1, 2, 3, 16]),
     st.booleans(),
-    st.booleans(),
+    st.sampled_from([1, 2, 5, 128]),
 )
-def test_every_pair_gets_what_it_gets_alone(pairs, kind, batch_size, shared, cramped):
+def test_every_pair_gets_what_it_gets_alone(pairs, kind, batch_size, shared, part):
     with pytest.MonkeyPatch.context() as patch:
-        if cramped:  # a cache for about two short rows
-            patch.setattr(prefixes, "CACHE_BYTES", 2000)
+        patch.setattr(multiple_choice, "PART", part)
         model = MODELS[kind]
         found = token_loglikelihoods(model, pairs, batch_size=batch_size, shared=shared)
     assert len(found) == len(pairs)
@@ -98,7 +92,9 @@ def test_greedy_is_told_for_what_greedy_decoding_writes():
 def tokens_read(model, monkeypatch, call) -> int:
     """How many tokens, padding included, go through the model."""
     read, hidden = [], model.hidden
-    monkeypatch.setattr(model, "hidden", lambda ids, *args: read.append(ids.numel()) or hidden(ids, *args))
+    monkeypatch.setattr(
+        model, "hidden", lambda ids, *args, **tree: read.append(ids.numel()) or hidden(ids, *args, **tree)
+    )
     call()
     return sum(read)
 
@@ -113,13 +109,16 @@ def test_what_is_shared_is_read_once(monkeypatch):
     assert whole >= 5 * 3 * 13 + 5 * 12
 
 
-def test_short_ends_behind_a_head_are_read_many_at_a_time(monkeypatch):
-    """Two rows of 13 tokens may be read at once, so 26 new tokens, and behind the head of 12 each row has one."""
+@pytest.mark.parametrize(("batch_size", "expected"), [(1, [13, 12]), (2, [24, 1]), (9, [24, 1])])
+def test_a_pass_reads_no_more_than_a_batch_or_than_the_context(monkeypatch, batch_size, expected):
+    """The tree has 12 tokens and 13 behind them, the longest sequence 13, the model's context 24."""
     model, passes = decoder(vocab=20), []
     read = model.hidden
-    monkeypatch.setattr(model, "hidden", lambda ids, *args: passes.append(tuple(ids.shape)) or read(ids, *args))
-    token_loglikelihoods(model, [([1] * 11 + [2, i], [3]) for i in range(4, 17)], batch_size=2)
-    assert passes == [(1, 12), (13, 1)]
+    monkeypatch.setattr(
+        model, "hidden", lambda ids, *args, **tree: passes.append(ids.shape[1]) or read(ids, *args, **tree)
+    )
+    token_loglikelihoods(model, [([1] * 11 + [2, i], [3]) for i in range(4, 17)], batch_size=batch_size)
+    assert passes == expected
 
 
 def test_logits_are_computed_only_where_something_is_predicted(monkeypatch):
@@ -150,58 +149,73 @@ def test_the_model_is_left_as_it_was():
     assert token_loglikelihoods(model, []) == []
 
 
-# -- families
+# -- the tree
 
 
 sequences = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=9).map(tuple), max_size=20)
 
 
-@settings(max_examples=200, deadline=None)
-@given(sequences, st.integers(1, 40))
-def test_families_hold_every_sequence_once_behind_a_head_that_is_shorter(rows, worth):
+@settings(max_examples=200)
+@given(sequences, st.booleans())
+def test_a_tree_has_every_beginning_once(rows, shared):
+    tree = grow(rows, shared)
+    assert sorted(tree.ends) == sorted(set(rows)) == list(tree.ends)
+    for ids, end in tree.ends.items():
+        way = tree.way(end, len(ids))
+        assert tuple(tree.tokens[place] for place in way) == ids
+        assert [tree.depths[place] for place in way] == list(range(len(ids)))
+        assert [tree.parents[place] for place in way] == [-1, *way[:-1]]
+    beginnings = {ids[:n] for ids in rows for n in range(1, len(ids) + 1)}
+    assert len(tree.tokens) == (len(beginnings) if shared else sum(map(len, set(rows))))
+
+
+@settings(max_examples=60)
+@given(sequences, st.integers(1, 12), st.data())
+@torch.inference_mode()
+def test_each_token_sees_its_way_and_is_read_once(rows, most, data):
+    model, tree, done = MODELS["window"], grow(rows), 0
+    wanted = data.draw(st.sets(st.integers(0, max(len(tree.tokens) - 1, 0)))) if rows else []
+    for part in prefixes.read(model, tree, wanted, most):
+        assert part.start == done
+        assert len(part.sees) <= most
+        assert part.places.tolist() == sorted(i for i in wanted if done <= i < done + len(part.sees))
+        for i, sees in enumerate(part.sees, part.start):
+            way = tree.way(i, tree.depths[i] + 1)
+            alone = KVCache(model.config, 1, len(way))
+            hidden = model.hidden(torch.tensor([[tree.tokens[place] for place in way]]), alone)[0, -1]
+            for found in part.hidden[part.places == i]:
+                torch.testing.assert_close(found, hidden, atol=1e-5, rtol=0)
+            for stores, expected in zip(part.cache.layers, alone.layers, strict=True):
+                torch.testing.assert_close(stores[0][:, :, : len(sees)][:, :, sees], expected[0], atol=1e-5, rtol=0)
+        done += len(part.sees)
+    assert done == len(tree.tokens)
+
+
+@settings(max_examples=60)
+@given(sequences, st.integers(1, 4), st.integers(0, 3), st.sampled_from([1, 4000, 2**28]))
+@torch.inference_mode()
+def test_batches_are_as_large_as_they_may_be(rows, batch_size, room, most):
+    model, token = MODELS["alibi"], kv_cache_bytes(MODELS["alibi"].config, 1, torch.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefixes, "WORTH", worth)
-        found = prefixes.families(rows)
-    assert sorted(member for family in found for member in family.members) == sorted(set(rows))
-    path = []
-    for family in found:
-        del path[family.depth :]
-        assert len(path) == family.depth
-        assert not path or len(family.head) > len(path[-1].head)
-        assert not path or family.head[: len(path[-1].head)] == path[-1].head
-        path.append(family)
-        assert all(ids[: len(family.head)] == family.head and len(ids) > len(family.head) for ids in family.members)
+        patch.setattr(prefixes, "CACHE_BYTES", most)
+        found = list(prefixes.read_rows(model, rows, batch_size, room))
+    assert [ids for batch in found for ids in batch.sequences] == sorted(set(rows))
+    for batch, following in zip(found, [*found[1:], None]):
+        longest, count = max(map(len, batch.sequences)), len(batch.sequences)
+        assert (batch.cache.length, batch.cache.capacity) == (longest, longest + room)
+        assert count == 1 or (count <= batch_size and count * (longest + room) * token <= most)
+        if following and count < batch_size:
+            longest = max(longest, len(following.sequences[0]))
+            assert (count + 1) * (longest + room) * token > most
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(1, 9), max_size=8), st.integers(1, 12), st.integers(1, 3), st.sampled_from([2**28, 10_000]))
-def test_passes_cost_least_of_all_cuts_that_are_allowed(new, worth, batch_size, room):
-    model, new, head = MODELS["alibi"], sorted(new), 6
-    rows = [(1,) * (head + count) for count in new]
-    row_bytes = kv_cache_bytes(model.config, 1, torch.float32)
-
-    def allowed(part):
-        tokens, longest = len(part) * part[-1], head + part[-1]
-        fits = tokens <= batch_size * longest and len(part) * longest * row_bytes <= room
-        return len(part) == 1 or fits
-
-    def cost(cuts):
-        parts = [new[a:b] for a, b in pairwise((0, *cuts, len(new)))]
-        return sum(len(part) * part[-1] + worth for part in parts) if all(map(allowed, parts)) else math.inf
-
-    places = range(1, len(new))
-    least = min(cost(cuts) for size in range(len(new)) for cuts in combinations(places, size)) if new else 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefixes, "WORTH", worth)
-        patch.setattr(prefixes, "CACHE_BYTES", room)
-        found = prefixes.passes(model, rows, new, batch_size)
-    assert [i for part in found for i in range(*part.indices(len(rows)))] == list(range(len(rows)))
-    assert (cost([part.start for part in found[1:]]) if new else 0) == least
+def test_a_sequence_longer_than_the_context_is_refused():
+    with pytest.raises(ValueError, match="25 tokens is longer than the model's max_context of 24"):
+        next(prefixes.read(MODELS["alibi"], grow([(1,) * 25]), [24]))
 
 
 def test_a_chain_of_prefixes_is_no_problem():
-    chain = [(1,) * n for n in range(1, 1200)]
-    assert sum(len(family.members) for family in prefixes.families(chain)) == len(chain)
+    assert len(grow([(1,) * n for n in range(1, 1200)]).tokens) == 1199
 
 
 # -- text
@@ -230,7 +244,7 @@ def harness(tokenizer):
 words = st.text(st.sampled_from("the cat\n.Ω"), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(words, words)
 def test_pairs_are_split_as_lm_eval_splits_them(tokenizer, harness, context, continuation):
     if not context.strip() or not continuation.strip():
@@ -330,8 +344,7 @@ def test_a_task_that_is_answered_in_writing_is_refused(tokenizer, text_model):
 
 
 @pytest.mark.slow
-def test_the_pretrained_model_on_real_items(fetched, monkeypatch):
-    monkeypatch.setattr(prefixes, "WORTH", 32)
+def test_the_pretrained_model_on_real_items(fetched):
     model, tokenizer = fetched(pretrained.load)
     task = tasks.few_shot(fetched(tasks.load, "step_inference", 3), 2)
     scored = score(model.float(), tokenizer, task)

@@ -34,7 +34,7 @@ def reference(pieces, order, vocab, discount):
 
 
 @given(ROWS, ROWS, st.integers(1, 4), st.floats(0.05, 1.0))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_equals_the_formula(train, held_out, order, discount):
     p = reference([train], order, VOCAB, discount)
     expected = [p(tuple(held_out[max(0, i - order + 1) : i]), held_out[i]) for i in range(len(held_out))]
@@ -43,7 +43,7 @@ def test_equals_the_formula(train, held_out, order, discount):
 
 
 @given(st.lists(ROWS.map(lambda row: row[:4]), min_size=1, max_size=8), ROWS, st.integers(1, 4))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_pieces_do_not_continue_each_other(pieces, held_out, order):
     p = reference(pieces, order, VOCAB, 0.75)
     expected = [p(tuple(held_out[max(0, i - order + 1) : i]), held_out[i]) for i in range(len(held_out))]
@@ -51,7 +51,7 @@ def test_pieces_do_not_continue_each_other(pieces, held_out, order):
 
 
 @given(ROWS, ROWS, st.integers(1, 4))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_probabilities_sum_to_one_after_any_context(train, context, order):
     model = NGram(train, order, VOCAB)
     total = sum(2 ** model.log2_probs([*context, token])[-1] for token in range(VOCAB))

@@ -216,6 +216,21 @@ def test_a_row_padded_at_the_left_reads_like_the_row_alone(name):
         torch.testing.assert_close(model(padded, padding=torch.tensor([4]))[:, 4:], model(row), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("places", [[], [0, 1, 2], [1], [0, 1, 3, 4], [2, 4]])
+def test_a_cache_keeps_what_it_is_told_to(places):
+    torch.manual_seed(3)
+    cache = KVCache(ModelConfig(**BASE), 2, 5)
+    cache.advance(5)
+    for store in (store for pair in cache.layers for store in pair):
+        store.normal_()
+    before = [[store.clone() for store in pair] for pair in cache.layers]
+    cache.keep(torch.tensor(places, dtype=torch.long))
+    assert cache.length == len(places)
+    for stores, olds in zip(cache.layers, before, strict=True):
+        for store, old in zip(stores, olds, strict=True):
+            assert torch.equal(store[:, :, : len(places)], old[:, :, places])
+
+
 def test_a_full_cache_says_so():
     config = ModelConfig(**BASE)
     with pytest.raises(ValueError, match="a cache for 17 tokens is longer than the model's max_context of 16"):

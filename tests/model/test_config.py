@@ -64,7 +64,7 @@ def dictionaries(draw):
     return start | {name: draw(FIELDS[name]) for name in chosen}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(dictionaries())
 @example(BASE | {"rope_scaling": {"kind": "yarn", "factor": 2.0, "original_context": 8}, "rope_theta": 1})
 @example(BASE | {"rope_scaling": {"kind": "yarn", "factors": 2.0}})

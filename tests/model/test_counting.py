@@ -54,7 +54,7 @@ def built(config):
         return Decoder(config)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(configs())
 @example(ModelConfig(vocab_size=9, d_model=24, n_layers=2, n_heads=4, n_kv_heads=2, qk_norm="full"))
 def test_counts_equal_the_built_model_part_by_part(config):
@@ -72,7 +72,7 @@ def test_counts_equal_the_built_model_part_by_part(config):
     assert weight_bytes(config, torch.bfloat16) == 2 * count.total
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(configs(), st.integers(1, 9), st.sampled_from([torch.float32, torch.bfloat16]), st.integers(1, 3))
 def test_cache_bytes_equal_the_caches_own(config, tokens, dtype, batch):
     cache = KVCache(config, batch, tokens, dtype=dtype)

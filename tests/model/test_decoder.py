@@ -7,6 +7,7 @@ from mixtures import MIXTURES
 
 from slmkit import Decoder, ModelConfig, RopeScaling
 from slmkit.model.attention import Reading
+from slmkit.model.cache import KVCache
 
 BASE = dict(vocab_size=48, d_model=24, n_layers=2, n_heads=4, max_context=16)
 KINDS = {
@@ -32,6 +33,36 @@ def test_a_token_changes_nothing_before_itself_and_something_from_there_on(name)
         difference = (model(changed) - before).abs().amax(-1)[0]
         assert difference[:position].eq(0).all() or difference[:position].max() < 1e-12
         assert difference[position] > 1e-6
+
+
+@pytest.mark.parametrize("cached", [0, 1, 4])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_tree_gives_each_of_its_texts_what_it_gets_alone(name, cached):
+    """Two texts, 0 1 2 3 4 5 and 0 1 2 3 6 7 8, in one row; the first tokens may be in the cache already."""
+    torch.manual_seed(0)
+    model = Decoder(ModelConfig(**BASE | KINDS[name])).double()
+    ids = torch.randint(0, 48, (1, 9))
+    sees = torch.ones(9, 9, dtype=torch.bool).tril()
+    sees[6:, 4:6] = False
+    cache = KVCache(model.config, 1, 9, dtype=torch.float64)
+    first = [model.hidden(ids[:, :cached], cache)] if cached else []
+    hidden = torch.cat((*first, model.hidden(ids[:, cached:], cache, tree=sees[cached:])), dim=1)
+    for text in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 6, 7, 8]):
+        torch.testing.assert_close(hidden[:, text], model.hidden(ids[:, text]))
+    if not cached:
+        torch.testing.assert_close(model.hidden(ids, tree=sees), hidden)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_output_at_some_places_only(name):
+    torch.manual_seed(0)
+    model, only = Decoder(ModelConfig(**BASE | KINDS[name])).double(), torch.tensor([1, 4, 5])
+    ids = torch.randint(0, 48, (2, 7))
+    torch.testing.assert_close(model.hidden(ids, only=only), model.hidden(ids)[:, only])
+    fed = []
+    model.blocks[-1].ffn.register_forward_hook(lambda module, inputs, output: fed.append(output.shape[1]))
+    model.hidden(ids, only=only)
+    assert fed[-1] == 3, "no more is computed"
 
 
 def test_a_window_reaches_exactly_as_far_as_it_says():

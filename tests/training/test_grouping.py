@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slmkit import Decoder, ModelConfig
-from slmkit.model.grouping import regrouped
+from slmkit.training.grouping import regrouped
 
 
 def made(**options):
