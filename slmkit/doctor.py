@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from slmkit.paths import build_folder, root
-from slmkit.profiling.machine import processor_name
+from slmkit.profiling.machine import crowded, processor_name
 from slmkit.training.trainer import has_bf16
 
 TRAINING_BYTES = 4 * 4  # a parameter: weight, gradient and AdamW's two moments, each in fp32
@@ -56,8 +56,10 @@ def machine() -> list[tuple[str, str]]:
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(build_folder())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     largest = memory.available / TRAINING_BYTES
+    others = crowded(torch.get_num_threads())
     return [
         ("processor", f"{processor_name()}, usable cores: {cores}, torch uses {torch.get_num_threads()}"),
+        *([("at work", others)] if others else []),
         ("bf16", _bf16()),
         ("memory", f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB: room for weights, gradients "
                    f"and AdamW's moments of {largest / 1e9:.1f}B parameters in fp32"),
@@ -108,7 +110,8 @@ def install(extra: str) -> str:
     target = {"engine": "engine", "serving": "engine", "grading": "grading"}.get(extra, "setup")
     clone = Path(__file__).resolve().parents[1] == root()
     command = f"make {target}" if clone else f"pip install 'slmkit[{extra}]'"
-    return command + " (built from source by a C++ compiler, about four minutes)" * (target == "engine")
+    builds = target == "engine" and not find_spec("llama_cpp")  # the server's other parts need no compiler
+    return command + " (built from source by a C++ compiler, about four minutes)" * builds
 
 
 def needed(module: str) -> str | None:

@@ -18,6 +18,7 @@ from slmkit.model.counting import count_parameters
 from slmkit.model.decoder import Decoder
 from slmkit.model.generation import stream
 from slmkit.pretrained import chat_prompt
+from slmkit.profiling.machine import crowded
 from slmkit.training import mup
 from slmkit.training import train as run_training
 from slmkit.training.distillation import distillation, same_vocabulary
@@ -48,6 +49,8 @@ def train(options):
     model, parameters = model.to(device), count_parameters(config).total
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; it speaks and writes for all
     if first:
+        if device.type == "cpu" and (others := crowded(torch.get_num_threads())):
+            print(others, file=sys.stderr)
         print(*loaded.values(), sep="\n")
         print(f"{parameters:,} parameters, vocabulary {tokenizer.vocab_size}, {training.steps} steps of "
               f"{training.tokens_per_step:,} tokens on {device.type}", flush=True)  # fmt: skip

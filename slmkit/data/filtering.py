@@ -5,6 +5,7 @@ A filter tells why it drops a document by a short reason, such as gopher_short_d
 """
 
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +47,43 @@ FILTERS = {
     # of the characters lie in repeated lines; at most 3 line breaks to ten words.
     "fineweb": Entry("FineWebQualityFilter", {}, "lists and broken lines", "Penedo et al. 2024, Section 3.6"),
 }  # fmt: skip
+
+
+# What a filter's reason means; {n} is a number in it. Options can move the thresholds, so that none stands here.
+REASONS = {
+    "gopher_short_doc": "too few words",
+    "gopher_long_doc": "too many words",
+    "gopher_below_avg_threshold": "words too short on average",
+    "gopher_above_avg_threshold": "words too long on average",
+    "gopher_too_many_hashes": "too many # among the words",
+    "gopher_too_many_ellipsis": "too many ellipses among the words",
+    "gopher_too_many_bullets": "too many lines begin with a bullet",
+    "gopher_too_many_end_ellipsis": "too many lines end with an ellipsis",
+    "gopher_below_alpha_threshold": "too few of the words and marks have a letter",
+    "gopher_enough_stop_words": "too few stop words, such as: the, of, and",
+    "empty": "no text",
+    "dup_para_frac": "too many paragraphs repeat another",
+    "dup_para_char_frac": "paragraphs that repeat another are too much of the text",
+    "dup_line_frac": "too many lines repeat another",
+    "dup_line_char_frac": "lines that repeat another are too much of the text",
+    "top_{n}_gram": "the commonest run of {n} words is too much of the text",
+    "duplicated_{n}_n_grams": "runs of {n} words that repeat are too much of the text",
+    "lorem_ipsum": "has the filler text lorem ipsum",
+    "curly_bracket": "has a curly bracket, like code",
+    "too_few_sentences": "too few sentences",
+    "line_punct_ratio": "too few lines end with a full stop or the like",
+    "short_line_ratio": "too many short lines",
+    "char_dup_ratio": "lines that repeat another are too much of the text",
+    "list_ratio": "too many line breaks among the words",
+    "language_unsure": "no language is likely enough",
+}
+
+
+def meaning(reason: str) -> str | None:
+    """A filter's reason in words; None when it says all itself, such as language_fr."""
+    number = re.search(r"\d+", reason)
+    words = REASONS.get(re.sub(r"\d+", "{n}", reason))
+    return words and words.format(n=number and number[0])
 
 
 class Filter:

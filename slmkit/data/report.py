@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from slmkit.data.blocks import LEFT_OUT_SHOWN, RUN, SHOWN, Block, Kept
+from slmkit.data.filtering import meaning
 
 REPORT = "report.json"
 LINES = "line-"  # how datatrove's C4 filter calls what it does to lines
@@ -106,5 +107,6 @@ def in_words(report: dict) -> str:
     for step in report["steps"]:
         why = ", ".join(f"{reason} {found['count']:,}" for reason, found in step["reasons"].items())
         lines.append(f"{step['step']:<20}{-step['dropped']:>9,} {f'({why})' if why else ''}".rstrip())
+        lines += [f"    {reason}: {words}" for reason in step["reasons"] if (words := meaning(reason))]
     lines.append(f"{'out':<20}{documents['out']:>9,} documents  {size['out'] / 1e6:>9.2f} MB")
     return "\n".join(lines)

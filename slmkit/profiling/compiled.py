@@ -42,10 +42,11 @@ def compile_decoding(model: Decoder) -> Decoder:
     plain, run = type(model), torch.compile(_block, options=OPTIONS)
     head = torch.compile(plain.logits, options=OPTIONS)
 
-    def hidden(ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
+    def hidden(ids: Tensor, cache: KVCache | None = None, padding: Tensor | None = None,
+               tree: Tensor | None = None, only: Tensor | None = None) -> Tensor:  # fmt: skip
         # Stores of one token would be a program of their own.
-        if cache is None or padding is not None or ids.numel() != 1 or cache.length == 0:
-            return plain.hidden(model, ids, cache, padding)
+        if cache is None or padding is not None or tree is not None or ids.numel() != 1 or cache.length == 0:
+            return plain.hidden(model, ids, cache, padding, tree, only)
         where, end = slice(cache.length, cache.length + 1), cache.length + 1
         x = model.embedded(ids, where)
         ropes = [*(tables.at(where) for tables in model.ropes), None]

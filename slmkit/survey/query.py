@@ -24,7 +24,7 @@ def where(rows: list[Row], conditions: str) -> list[Row]:
     """The rows that meet every condition; `~` asks whether the cell contains the text.
 
     An empty cell is unknown: it meets `column=` and `column!=value` alone. ValueError on an unknown column, with the
-    columns, or on what is no condition.
+    columns, on what is no condition, and on `column=value` with a value that no row has, with those that there are.
     """
     try:
         words = shlex.split(conditions)
@@ -37,6 +37,10 @@ def where(rows: list[Row], conditions: str) -> list[Row]:
             raise ValueError(f"{word!r} is no condition; write such as year=2024 attention=GQA 'vocab_size>50000'")
         name, operator, value = parts.groups()
         check_columns(rows, [name])
+        if operator == "=" and value and not any(_meets(row[name], operator, value) for row in rows):
+            known = sorted({row[name] for row in rows if row[name]})
+            raise ValueError(f"{name} is {value!r} nowhere; it is {', '.join(known[:20])}{' …' * (len(known) > 20)}. "
+                             "Spaces separate conditions")  # fmt: skip
         found = [row for row in found if _meets(row[name], operator, value)]
     return found
 

@@ -1,8 +1,12 @@
 """Filters by rules: each says why by datatrove's reason, thresholds can be moved, and the language model is offline."""
 
-import pytest
+import inspect
+import re
 
-from slmkit.data.filtering import FILTERS, Filter, block, identifier, judge
+import pytest
+from datatrove.pipeline import filters
+
+from slmkit.data.filtering import FILTERS, REASONS, Filter, block, identifier, judge, meaning
 
 SENTENCE = "The people of the country have to be told that it will rain on the old roof with great force tomorrow. "
 PROSE = """\
@@ -44,6 +48,18 @@ def test_prose_passes_every_filter(name):
 ])  # fmt: skip
 def test_the_reason_is_datatrove_s(name, text, reason):
     assert judge(text, name) == reason
+
+
+def test_each_reason_has_words():
+    """Those that stand in datatrove's code, and no others."""
+    code = "".join(inspect.getsource(getattr(filters, FILTERS[name].block)) for name in FILTERS if name != "language")
+    reasons = set(re.findall(r'return False, f?"([^"]+)"', code))
+    assert len(reasons) > 20
+    assert reasons | {"language_unsure"} == set(REASONS)
+    assert meaning("duplicated_7_n_grams") == "runs of 7 words that repeat are too much of the text"
+    assert meaning("top_2_gram").startswith("the commonest run of 2 words")
+    assert meaning("gopher_short_doc") == "too few words"
+    assert meaning("language_fr") is None
 
 
 def test_thresholds_can_be_moved():

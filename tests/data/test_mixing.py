@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slmkit.data.mixing import Mixture
@@ -30,7 +30,6 @@ WEIGHTS = st.lists(st.one_of(st.floats(0.01, 10), st.integers(1, 5)), min_size=1
 
 
 @given(WEIGHTS, st.integers(1, 9), st.integers(0, 5))
-@settings(deadline=None)
 def test_proportions_hold_after_every_batch(weights, batch_size, seed):
     batches, counts = mixture_of(weights).batches(batch_size, 8, seed), [0] * len(weights)
     for step in range(30):
@@ -54,7 +53,6 @@ def test_proportions_within_a_batch():
 
 
 @given(WEIGHTS, st.integers(0, 5))
-@settings(deadline=None)
 def test_each_source_is_read_in_epochs(weights, seed):
     batches = mixture_of(weights).batches(7, 8, seed)
     places = drawn(batches, 60)
@@ -66,7 +64,6 @@ def test_each_source_is_read_in_epochs(weights, seed):
 
 
 @given(WEIGHTS, st.lists(st.integers(0, 90), max_size=4), st.integers(0, 90))
-@settings(deadline=None)
 def test_a_batch_depends_on_seed_and_step_alone(weights, asked_before, step):
     used, fresh = (mixture_of(weights).batches(4, 8, 3) for _ in range(2))
     for other in asked_before:

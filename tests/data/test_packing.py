@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -130,7 +130,6 @@ SHAPES = st.tuples(st.integers(60, 400), st.integers(1, 4), st.integers(1, 12), 
 
 
 @given(SHAPES, st.integers(0, 50))
-@settings(deadline=None)
 def test_targets_are_the_next_tokens(shape, step):
     length, batch_size, context, seed = shape
     inputs, targets = Batches(row_of(length), batch_size, context, seed)(step)
@@ -141,7 +140,6 @@ def test_targets_are_the_next_tokens(shape, step):
 
 
 @given(SHAPES)
-@settings(deadline=None)
 def test_an_epoch_visits_every_window_once(shape):
     length, batch_size, context, seed = shape
     batches = Batches(row_of(length), batch_size, context, seed)
@@ -161,7 +159,6 @@ def test_an_epoch_visits_every_window_once(shape):
 
 
 @given(SHAPES, st.lists(st.integers(0, 60), max_size=6), st.integers(0, 60))
-@settings(deadline=None)
 def test_a_batch_depends_on_seed_and_step_alone(shape, asked_before, step):
     length, batch_size, context, seed = shape
     used = Batches(row_of(length), batch_size, context, seed)
@@ -173,7 +170,6 @@ def test_a_batch_depends_on_seed_and_step_alone(shape, asked_before, step):
 
 
 @given(SHAPES, st.integers(0, 30))
-@settings(deadline=None)
 def test_parts_make_up_the_whole(shape, step):
     """Two processes that each take a part of the batch see, together, what one process sees."""
     length, batch_size, context, seed = shape

@@ -100,7 +100,7 @@ def test_the_report_says_what_each_step_dropped_and_why(source, texts, cleaned):
     assert report["settings"]["steps"][1] == {"step": "minhash", "n_grams": 5, "buckets": 14, "hashes_per_bucket": 8,
                                               "seed": 1}  # fmt: skip
     assert "datatrove" in report["settings"]["versions"]
-    assert "gopher_short_doc 3" in in_words(report)
+    assert "(gopher_short_doc 3)\n    gopher_short_doc: too few words\n" in in_words(report)
     assert not (cleaned / ".unfinished").exists()
 
 

@@ -26,7 +26,7 @@ def tokenizer():
 @example(END_OF_TEXT * 2)
 @example("".join(map(chr, range(256))))
 @example("\U0010ffff\ue000\ufffe")
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_round_trip_is_exact_and_no_text_makes_the_separator(tokenizer, text):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -35,7 +35,7 @@ def test_round_trip_is_exact_and_no_text_makes_the_separator(tokenizer, text):
 
 
 @given(st.lists(ANY_TEXT, max_size=5))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_batch_is_encoded_like_its_texts(tokenizer, texts):
     assert tokenizer.encode_documents(texts) == [tokenizer.encode(text) for text in texts]
 

@@ -102,7 +102,7 @@ def test_scaling_errs_less_on_what_it_saw(name):
     assert scale[large].min() > scale[~large].max()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.sampled_from(["Q4_0", "Q4_1"]))
 def test_scaling_is_never_worse_than_rounding(seed, name):
     rng = np.random.default_rng(seed)

@@ -214,7 +214,7 @@ def blocks_of(weights: np.ndarray, name: str) -> tuple[np.ndarray, q.Blocks]:
     return weights.reshape(len(blocks.step), -1).astype(np.float64), blocks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.sampled_from(SIMPLE))
 def test_the_error_is_at_most_half_a_step(weights, name):
     exact, blocks = blocks_of(weights, name)
@@ -239,7 +239,7 @@ def test_half_a_step_is_reached_and_a_whole_one_at_the_open_end():
     assert error.tolist() == [0, 1, 0.5, *[0] * 29]  # the step is 1; 8 is read as 7
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays.arrays(np.float32, (2, 256), elements=st.floats(-8, 8, width=16)))
 def test_a_super_block_errs_by_half_a_step_where_it_does_not_clip(weights):
     exact, blocks = blocks_of(weights, "Q4_K")
@@ -251,14 +251,14 @@ def test_a_super_block_errs_by_half_a_step_where_it_does_not_clip(weights):
     assert set(blocks.codes[(step != 0) & (wanted < -0.5)]) <= {0}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.sampled_from(["Q8_0", "Q4_0"]))
 def test_weights_on_their_own_grid_stay(weights, name):
     once = dequantize(quantize(weights, name), name)
     assert np.array_equal(dequantize(quantize(once, name), name), once)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays.arrays(np.int8, (2, 32), elements=st.integers(0, 15)), st.floats(-1000, 1000), st.floats(0.01, 10))
 def test_weights_on_a_grid_with_an_offset_stay(codes, start, step):
     """As long as the offset is not so many steps away that 24 bits cannot tell the steps apart."""
@@ -268,7 +268,7 @@ def test_weights_on_a_grid_with_an_offset_stay(codes, start, step):
     assert np.array_equal(dequantize(quantize(weights, "Q4_1"), "Q4_1"), weights)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROWS, st.sampled_from(list(FORMATS)), st.integers(-6, 4))
 def test_a_power_of_two_passes_through(weights, name, power):
     """All numbers scale exactly, as long as no step is subnormal."""

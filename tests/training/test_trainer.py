@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from slmkit import train
 from slmkit.data.packing import Batches, TokenData
-from slmkit.training.optimizers import optimizers
+from slmkit.training.optimizers import Muon, optimizers
 from slmkit.training.schedules import learning_rate
 
 
@@ -84,6 +84,34 @@ def test_a_muon_step_turns_every_direction_alike():
             assert 0.25 < values.median() / (0.5 * max(1, p.shape[0] / p.shape[1]) ** 0.5) < 1.5, name
         elif p.dim() == 2:  # AdamW's first step moves each entry that has a gradient by the rate
             assert step.abs().max().item() == pytest.approx(config.learning_rate, rel=1e-2), name
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_muon_is_torch_s_and_multiplies_in_fp32_where_bf16_is_slow(monkeypatch, has_bf16):
+    monkeypatch.setattr("slmkit.training.optimizers.multiplies_bf16", lambda device: has_bf16)
+    torch.manual_seed(0)
+    start, gradients = torch.randn(24, 40), torch.randn(3, 24, 40)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    steps = [one([weight], lr=0.1, weight_decay=0.1, momentum=0.95)
+             for one, weight in ((Muon, ours), (torch.optim.Muon, theirs))]  # fmt: skip
+    for gradient in gradients:
+        for weight, owner in zip((ours, theirs), steps, strict=True):
+            weight.grad = gradient.clone()
+            owner.step()
+    assert torch.equal(ours, theirs) == has_bf16
+    assert torch.allclose(ours, theirs, atol=0.02)
+    # The update in fp64, by the iteration's coefficients (Jordan 2024): fp32 is as near as its rounding.
+    step = gradients.double()[0]
+    step = step.lerp(0.05 * step, 0.95)
+    step = step / step.norm()
+    for _ in range(5):
+        gram = step @ step.T
+        step = 3.4445 * step + (-4.775 * gram + 2.0315 * gram @ gram) @ step
+    first = torch.nn.Parameter(start.clone())
+    first.grad = gradients[0].clone()
+    Muon([first], lr=0.1, weight_decay=0.1, momentum=0.95).step()
+    off = (first - (start * 0.99 - 0.1 * step)).abs().max()
+    assert (off < 1e-5) != has_bf16
 
 
 def test_muon_learns():
