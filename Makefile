@@ -54,7 +54,7 @@ lab: named setup  ## one lab, executed: make lab LAB=03 PROFILE=cpu
 
 named:  # before the set-up, which takes minutes
 	@test -n "$(LAB)" && ls labs/$(LAB)_*.py >/dev/null 2>&1 \
-	  || { echo "which lab? LAB is '$(LAB)'; give two digits: make lab LAB=03 PROFILE=cpu" >&2; exit 2; }
+	  || { echo "which lab? LAB is '$(LAB)'; give one of $$(ls labs | grep -oE '^[0-9]{2}' | paste -sd' '), such as: make lab LAB=03 PROFILE=cpu" >&2; exit 2; }
 
 bench: setup  ## the side-by-side performance table
 	@.venv/bin/slmkit bench

@@ -129,8 +129,8 @@ check("00/attainable", attainable)
 # ### What one token costs
 #
 # A decoder writes one token at a time. For each it reads all its weights, and the keys and values that it has kept of
-# the tokens before (the *cache*: in each layer, a key and a value of width `head_dim` for each key/value head and
-# each token). `slmkit.count_parameters(config).total` counts the weights.
+# the tokens before (the *cache*: in each of `config.n_layers` layers, for each token and each of `config.n_kv_heads`
+# heads, a key and a value of width `config.head_dim`). `slmkit.count_parameters(config).total` counts the weights.
 
 
 # %%

@@ -28,9 +28,9 @@ from slmkit.data.prepared import prepare
 from slmkit.evaluation import bits_per_byte
 from slmkit.model.attention import Reading, split_heads
 from slmkit.model.cache import KVCache
-from slmkit.model.grouping import regrouped
 from slmkit.model.positions import apply_rope, rope_tables
 from slmkit.profiling import decode_cost, measure_in_turn, measure_peaks, measure_steps, order_agreement, tensor_bytes
+from slmkit.training.grouping import regrouped
 from slmkit.training.sweep import Arm, with_parameters
 
 lab = start("04", profiles={

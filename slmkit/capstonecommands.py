@@ -12,14 +12,19 @@ from slmkit.course import capstone, machine, records
 from slmkit.course.capstone_design import BUDGETS, DESIGN, REFERENCES, Design
 from slmkit.paths import build_folder
 
+UNITS = {"parameters": "", "memory": ", bytes", "training": ", FLOPs", "latency": ", s a token"}  # of Budget.limits
+
 
 def capstone_train(options) -> int:
     """Trains a design, or a budget's reference, and hands it in; the same seed gives the same bits."""
     torch.set_num_threads(1)
     if options.design in REFERENCES:
         design = Design(REFERENCES[options.design])
-    else:
+    elif Path(options.design).exists():
         design = Design.read(options.design)
+    else:
+        raise FileNotFoundError(f"there is no design at {options.design}, and no budget of that name; the budgets are "
+                                f"{', '.join(BUDGETS)}")  # fmt: skip
     folder = Path(options.out)
     if (folder / DESIGN).exists():
         raise ValueError(f"{folder} holds a hand-in already; choose another --out")
@@ -59,7 +64,7 @@ def read_text(path: str) -> str:
 
 def show(found: capstone.Score):
     table = [
-        [name, number(found.used[name]), number(limit), f"{found.used[name] / limit:.2f}"]
+        [f"{name}{UNITS[name]}", number(found.used[name]), number(limit), f"{found.used[name] / limit:.2f}"]
         for name, limit in BUDGETS[found.budget].limits.items()
     ]
     print_table([found.name, "used", "limit", "share"], table, right=(1, 2, 3))

@@ -52,6 +52,7 @@ def test_scoring_gives_a_place_once(build, reference, capsys):
     said = capsys.readouterr().out
     assert said.count("place 1 of 1 for tiny, public") == 2
     assert re.search(r"^parameters +19,936 +50,000 +0\.40$", said, flags=re.M)
+    assert re.search(r"^memory, bytes +.*^training, FLOPs +.*^latency, s a token ", said, flags=re.M | re.S)
     board = json.loads((build / "build" / "capstone" / "leaderboard.json").read_text())
     assert [one["name"] for one in board] == ["reference, tiny"]
 
@@ -84,7 +85,7 @@ def test_a_refused_one_gets_no_place(reference, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("SLMKIT_BUILD", str(tmp_path / "other"))
     (reference / "design.json").write_text(json.dumps(REFERENCES["tiny"] | {"stage": [{"steps": 99}]}))
     assert cli.main(["capstone", "score", str(reference)]) == 1
-    assert "refused: over budget: training 7.94 times" in capsys.readouterr().out
+    assert "refused: over the budget tiny: training 7.94 times" in capsys.readouterr().out
     assert not (tmp_path / "other" / "capstone" / "leaderboard.json").exists()
     (reference / "design.json").write_text(json.dumps(REFERENCES["tiny"]))
 
@@ -101,6 +102,11 @@ def test_nonsense_gets_one_line_and_code_2(line, capsys, tmp_path, monkeypatch):
     said = capsys.readouterr().err
     assert said.startswith("slmkit capstone ")
     assert said.count("\n") == 1
+
+
+def test_a_name_that_is_no_budget_gets_the_budgets(capsys):
+    assert cli.main(["capstone", "train", "medium", "--out", "new"]) == 2
+    assert "the budgets are tiny, small, large" in capsys.readouterr().err
 
 
 def test_a_damaged_leaderboard_gets_one_line(reference, capsys, tmp_path, monkeypatch):

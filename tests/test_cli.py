@@ -287,8 +287,16 @@ def test_models_are_chosen_sorted_and_said_to_be_ours(run):
     assert ours == [row["name"] for row in slmkit.survey.tables.rows("models_since")]
     _, out, _ = run("models --since --where name~Qwen3-0.6B")
     assert re.search(r"^Qwen3-0.6B .* since +(yes|no)$", out, flags=re.M)
-    _, out, _ = run("models --where year=1999 --sort vocab_size")
+    _, out, _ = run("models --where 'year>2030' --sort vocab_size")
     assert "0 models" in out
+
+
+@pytest.mark.parametrize("conditions", ["year=1999", "attention=GQA1", "year=2024,attention=GQA"])
+def test_a_value_that_no_model_has_is_told_with_those_that_there_are(run, conditions):
+    status, out, said = run(f"models --where {conditions}")
+    assert (status, out) == (2, "")
+    assert "nowhere; it is" in said
+    assert said.count("\n") == 1
 
 
 def test_claims_are_chosen(run):
@@ -357,6 +365,25 @@ def test_doctor_names_the_command_that_brings_each_part(run, monkeypatch, tmp_pa
     assert alone["book tools"].here
     assert doctor.needed("llama_cpp").startswith("this needs llama_cpp, which is not installed; to get it: pip install")
     assert doctor.needed("antigravity") is None
+    assert "compiler" in doctor.install("serving")  # its engine is not there yet
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object())
+    assert "compiler" not in doctor.install("serving")
+
+
+@pytest.mark.parametrize(("processors", "threads", "percent", "told"), [
+    (2, 2, 50, True), (2, 2, 10, False), (2, 1, 100, False), (4, 4, 20, True), (4, 2, 40, False),
+])  # fmt: skip
+def test_a_machine_that_others_use_is_named(run, monkeypatch, tmp_path, processors, threads, percent, told):
+    from slmkit.profiling import machine
+
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(machine.psutil, "cpu_percent", lambda seconds: percent)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert ("OMP_NUM_THREADS=1" in run("doctor")[1]) == told
+    code, _, err = run(f"train --corpus tinyworld --vocab 300 --d-model 32 --layers 1 --heads 2 --steps 1 --batch 2 "
+                       f"--context 32 --out {tmp_path / 'run'}")  # fmt: skip
+    assert code == 0
+    assert ("OMP_NUM_THREADS=1" in err) == told
 
 
 def test_a_missing_part_is_one_line_with_its_command(run, monkeypatch):

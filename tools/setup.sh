@@ -8,7 +8,8 @@ venv=.venv
 in_venv=$venv/bin/python
 pip=("$in_venv" -m pip --disable-pip-version-check --quiet --quiet)
 
-say() { printf '== set-up: %s\n' "$*"; }
+done=
+say() { done=1; printf '== set-up: %s\n' "$*"; }
 version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none; }
 # changed STAMP FILE…: whether the files differ from what the stamp was made of
 changed() { local stamp=$venv/$1.stamp; shift; ! cat "$@" | cmp -s - "$stamp"; }
@@ -75,3 +76,4 @@ if [ "${1:-}" = grading ] && changed grading requirements-grading.txt; then
   "$venv/grading/bin/python" -m pip --disable-pip-version-check --quiet --quiet install -r requirements-grading.txt
   stamp grading requirements-grading.txt
 fi
+[ -z "$done" ] || say "done; source .venv/bin/activate lets you type slmkit, and slmkit doctor says what is there"

@@ -10,12 +10,13 @@ import json
 import re
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from slmkit.course import source
+from slmkit.course import roles, source
 from slmkit.paths import build_folder
 
 # Before each check, for the instructor alone: a notebook may have put something else in the place of `check`, and an
@@ -41,15 +42,32 @@ def main():
 
 
 def write(folder: Path, labs: list[Path]):
-    """The labs as nbgrader's course in `folder`, which may hold submissions and a gradebook already."""
+    """The labs as nbgrader's course in `folder`, which may hold submissions and a gradebook already.
+
+    A notebook that is there and reads otherwise may have answers in it: it moves to the folder `kept`.
+    """
     for lab in labs:
-        kept = with_tests(source.read(lab.read_text(encoding="utf-8")), lab.name[:2])
-        for version, notebook in (("source", kept), ("release", source.reader_copy(kept))):
+        full = source.read(lab.read_text(encoding="utf-8"))
+        roles.write_out(full)
+        full = with_tests(full, lab.name[:2])
+        for version, notebook in (("source", full), ("release", source.reader_copy(full))):
             path = folder / version / lab.stem / f"{lab.stem}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, path)
+            content = (nbformat.writes(notebook) + "\n").encode()
+            if path.is_file() and path.read_bytes() != content:
+                _keep(path, folder / "kept")
+            path.write_bytes(content)
     shutil.copy(Path(__file__).with_name("nbgrader_config.py"), folder)
     _write_kernel(folder / "kernels" / "python3" / "kernel.json")
+
+
+def _keep(path: Path, kept: Path):
+    """Moves a notebook that would be overwritten; the time of its last change is part of its new name."""
+    changed = datetime.fromtimestamp(path.stat().st_mtime)
+    target = kept / path.parent.parent.name / f"{path.stem}-{changed:%Y-%m-%d-%H%M%S}{path.suffix}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(target)
+    print(f"{path} was not as it had been written; it is kept as {target}")
 
 
 def _write_kernel(path: Path):

@@ -99,7 +99,9 @@ class Score(NamedTuple):
     def refused(self) -> str | None:
         """Why it has no place on the leaderboard."""
         if self.over:
-            return "over budget: " + ", ".join(f"{name} {times:.2f} times" for name, times in self.over.items())
+            return f"over the budget {self.budget}: " + ", ".join(
+                f"{name} {times:.2f} times" for name, times in self.over.items()
+            )
         if self.errors is not None and abs(self.errors) > LIMIT:
             known = "hidden text" if self.errors > 0 else "public evaluation"
             return (f"it knows the {known} too well, by {abs(self.errors):.1f} standard errors (limit {LIMIT:g}): "

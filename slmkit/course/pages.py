@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from slmkit.course import source
+from slmkit.course import roles, source
 from slmkit.course.lab import CARD, card, last_run
 
 logger = logging.getLogger(__name__)
@@ -155,6 +155,7 @@ def publish(app: Sphinx, exception: Exception | None):
 def write_reader_copy(lab: Path, target: Path, wheel: str = ""):
     """`target`.ipynb and `target`.py: the lab to hand out. `wheel` is the address of the package, once it has one."""
     notebook = source.read(lab.read_text(encoding="utf-8"))
+    roles.write_out(notebook)
     handed = source.reader_copy(notebook)
     source.mark_waiting(handed)
     extra = f"[{EXTRAS[lab.name[:2]]}]" if lab.name[:2] in EXTRAS else ""

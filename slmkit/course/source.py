@@ -24,7 +24,7 @@ BEGIN, END = (
 # Builds pages or answers commands, but takes no part in what a lab computes: a change here makes no lab run again.
 # Checkers of other labs do not count either.
 PAGES = ("apipage", "assignments", "build", "facts", "figures", "glossary", "grading", "icons", "images",
-         "killtable", "labclaims", "nbgrader_config", "pages", "progress", "publishing", "sandbox", "source",
+         "killtable", "labclaims", "nbgrader_config", "pages", "progress", "publishing", "roles", "sandbox", "source",
          "sphinx_ext", "submissions", "teaching")  # fmt: skip
 NOT_RUN_BY_LABS = {f"course/{name}.py" for name in PAGES}
 NOT_RUN_BY_LABS |= {"cli.py", "commands.py", "textcommands.py", "doctor.py", "bench.py"}

@@ -17,7 +17,7 @@ HEADS = ("student", "lab", "points", "of", "missed", "note")
 class Result(NamedTuple):
     """One student's notebook of one lab; `note` says what is wrong with the file itself."""
 
-    student: str
+    student: str  # empty for a notebook that lies in no student's folder
     lab: str  # such as "02_tokenizers_and_vocabulary"; the file's name where there is no such lab
     graded: list[Graded]
     note: str = ""
@@ -39,6 +39,9 @@ def grade_folder(folder: Path, out: Path, limits: Limits, number: str | None = N
         raise ValueError(f"{folder} holds no folder of a student; a submission is {folder}/STUDENT/LAB.ipynb")
     out.mkdir(parents=True, exist_ok=True)
     keys, results = {}, []
+    for path in sorted(folder.glob("*.ipynb")):
+        results.append(Result("", path.stem, [], "lies in no student's folder; not graded"))
+        yield results[-1]
     for student in students:
         for result in _graded(student, known, keys, limits, everything=number is None):
             results.append(result)
@@ -55,8 +58,8 @@ def _graded(student: Path, known: dict[str, Path], keys: dict[str, Key], limits:
             found.setdefault(number if number in known else "", []).append(path)
     unknown = found.pop("", [])
     for path in unknown if everything else ():
-        yield Result(student.name, path.stem, [], "no lab has this name")
-    if not found:
+        yield Result(student.name, path.stem, [], "no lab has this name; one that has begins with two digits and _")
+    if not found and not (unknown and everything):
         yield Result(student.name, "", [], "no notebook of a lab was handed in")
     for number, paths in sorted(found.items()):
         if number not in keys:
@@ -87,7 +90,7 @@ def _write(out: Path, results: list[Result]):
         for one in results:
             missed = " ".join(name.exercise for name in one.graded if not name.passed)
             table.writerow([one.student, one.lab, one.points, len(one.graded), missed, one.note])
-    for student in dict.fromkeys(one.student for one in results):
+    for student in dict.fromkeys(one.student for one in results if one.student):
         page = feedback(student, [one for one in results if one.student == student])
         (out / f"{student}.md").write_text(page, encoding="utf-8")
 

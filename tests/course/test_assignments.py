@@ -50,6 +50,29 @@ def sorted_lines(found: list[str]) -> dict[str, list[str]]:
     return kinds
 
 
+def test_no_role_of_the_site_is_left_and_its_words_are_there(folder):
+    texts = {lab.stem: "\n".join(lines(notebook(folder, "release", lab), "markdown")) for lab in labs()}
+    assert not [stem for stem, text in texts.items() if re.search(r"\{\w+\}`", text)]
+    assert "([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415))" in texts["05_feedforward"], "two authors"
+    assert "([Shazeer 2019](https://arxiv.org/abs/1911.02150)" in texts["04_attention_and_cache"], "one"
+    assert "([Ba et al. 2016](https://arxiv.org/abs/1607.06450))" in texts["05_feedforward"], "three"
+    assert any("lab 00" in text and "00_your_machine" not in text for text in texts.values())
+
+
+def test_a_notebook_with_answers_is_kept(tmp_path, capsys):
+    assignments.write(tmp_path, labs(["00"]))
+    path = tmp_path / "release" / labs(["00"])[0].stem / f"{labs(['00'])[0].stem}.ipynb"
+    fresh = path.read_text()
+    assignments.write(tmp_path, labs(["00"]))
+    assert not (tmp_path / "kept").exists()
+    path.write_text(fresh.replace("your turn", "my answer"))
+    assignments.write(tmp_path, labs(["00"]))
+    (kept,) = (tmp_path / "kept" / "release").iterdir()
+    assert "my answer" in kept.read_text()
+    assert path.read_text() == fresh
+    assert f"it is kept as {kept}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
 def test_no_line_of_a_solution_or_hidden_test_is_released(folder, lab):
     kinds = sorted_lines(lines(notebook(folder, "source", lab)))

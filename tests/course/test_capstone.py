@@ -146,12 +146,12 @@ def test_parameters_are_counted_in_the_weights(folder):
         score(folder)
     rewrite(folder, model={"d_model": 96})
     refused = score(folder).refused
-    assert refused.startswith("over budget: parameters 1.69 times, memory 3.43 times, training ")
+    assert refused.startswith("over the budget tiny: parameters 1.69 times, memory 3.43 times, training ")
 
 
 def test_more_steps_than_the_budget_are_refused(folder):
     rewrite(folder, stage=[{"steps": 13}])
-    assert score(folder).refused == "over budget: training 1.04 times"
+    assert score(folder).refused == "over the budget tiny: training 1.04 times"
 
 
 def test_files_that_do_not_fit_get_one_line(folder):
@@ -247,7 +247,7 @@ def test_what_is_trained_otherwise_is_refused_and_another_rounding_is_not(folder
 def test_what_is_over_budget_is_not_trained_again(folder, monkeypatch):
     monkeypatch.setattr(capstone, "train", None)
     rewrite(folder, stage=[{"steps": 10**9}])
-    assert "over budget" in score(folder, "".join(capstone.pieces(corpus("tinyworld").held_out[1::2], 20))).refused
+    assert "over the budget" in score(folder, "".join(capstone.pieces(corpus("tinyworld").held_out[1::2], 20))).refused
 
 
 def test_the_hidden_score_is_on_the_hidden_text_and_a_short_one_is_refused(handed_in):

@@ -150,6 +150,9 @@ def submitted(tmp_path):
     handed_in(folder / "jo" / f"{ZERO.stem} (1).ipynb", RIGHT[:3])
     handed_in(folder / "jo" / name, RIGHT)
     (folder / "read me.txt").write_text("no student")
+    (folder / "loose.ipynb").write_text("{}")
+    (folder / "kim").mkdir()
+    (folder / "kim" / "00.ipynb").write_text("{}")
     return folder
 
 
@@ -159,11 +162,16 @@ def test_a_folder_of_submissions(submitted, tmp_path, capsys):
     said = capsys.readouterr().out
     with open(out / "points.csv", newline="") as file:
         table = {(row["student"], row["lab"]): row for row in csv.DictReader(file)}
-    points = {student: f"{row['points']}/{row['of']}" for (student, lab), row in table.items() if lab != "thoughts"}
+    points = {student: f"{row['points']}/{row['of']}" for (student, lab), row in table.items()
+              if lab not in ("thoughts", "loose")}  # fmt: skip
     assert points == {"ada": "4/4", "ben": "2/4", "cy": "0/4", "dan": "0/4", "eve": "0/4", "flo": "0/4", "gus": "0/4",
-                      "hal": "0/0", "ida": "4/4", "jo": "4/4"}  # fmt: skip
+                      "hal": "0/0", "ida": "4/4", "jo": "4/4", "kim": "0/0"}  # fmt: skip
     assert table["ben", ZERO.stem]["missed"] == f"{INTENSITY} {BATCH}"
-    assert table["cy", "thoughts"]["note"] == "no lab has this name"
+    assert table["cy", "thoughts"]["note"].startswith("no lab has this name; one that has begins with two digits")
+    assert [(key, row["note"][:20]) for key, row in table.items() if key[0] == "kim"] == [
+        (("kim", "00"), "no lab has this name")
+    ]
+    assert table["", "loose"]["note"] == "lies in no student's folder; not graded"
     notes = {student: row["note"] for (student, lab), row in table.items() if lab != "thoughts"}
     assert "no JSON" in notes["dan"]
     assert "not a notebook" in notes["eve"]
