@@ -10,6 +10,7 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported: a process forked from one that computes on several threads can hang.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,6 +52,9 @@ def _required() -> set[str]:
 def pytest_configure(config):
     if unknown := _required() - KNOWN:
         raise pytest.UsageError(f"SLMKIT_REQUIRE names {min(unknown)!r}; it takes {', '.join(sorted(KNOWN))}")
+    # How long an example takes is no property of the code, least of all on a busy machine.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 def pytest_runtest_setup(item):

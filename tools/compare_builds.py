@@ -17,13 +17,14 @@ NUMBER = r"(?<![\w.])[-+−]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[-+]?\d+)?"
 KINDS = {  # in this order: the narrow ones first
     "pair of times not as predicted": rf"[^\n<>]*was to take {NUMBER} times as long as [^\n<>]*, took {NUMBER}\n?",
     "operators by the time that they took": r"\b14-operators-[^\n]*\(percent\)",
-    "number in the search index": r"(?m)^(?:title)?terms \S*\d\S*: .*\n?",
+    # With a minute that a run just took or just did not.
+    "number in the search index": r"(?m)^(?:title)?terms (?:\S*\d\S*|min): .*\n?",
     "settings, paths among them, as one number": r"^config: [0-9a-f]{32}$",
     "day": r"\b20\d\d-\d\d-\d\d\b",
     "commit": r"\bcommit [0-9a-f]{12}(?:-dirty)?",
     "figure of a measurement, named by its bytes": r"\b[0-9a-f]{64}\.(?:svg|png)",
     "memory": rf"{NUMBER} ?(?:kB|MB|GB|bytes)\b",
-    "time": rf"{NUMBER} ?(?:ns|µs|ms|s|min|h|seconds?|minutes?)\b",
+    "time": rf"(?:{NUMBER} min )?{NUMBER} ?(?:ns|µs|ms|s|min|h|seconds?|minutes?)\b",
     "rate": rf"{NUMBER} ?(?:[kMGT]?B/s|[GT]?FLOP/s|tokens? (?:per second|a second)|tokens?/s|J/token)",
     "other number that a lab measured": NUMBER,
 }

@@ -8,5 +8,8 @@ function letScroll() {
     else box.removeAttribute("tabindex");
   }
 }
-addEventListener("resize", letScroll);
-addEventListener("load", () => Promise.resolve(window.MathJax?.startup?.promise).then(letScroll));
+// Watched is the article: when the window's width changes, the theme's columns get theirs a little later.
+addEventListener("load", () => Promise.resolve(window.MathJax?.startup?.promise).then(() => {
+  const article = document.querySelector(".bd-article");
+  if (article) new ResizeObserver(letScroll).observe(article);
+}));

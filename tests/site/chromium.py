@@ -31,10 +31,8 @@ class Browser:
 
     def open(self, address, size=DESKTOP, dark=False):
         """Goes to a page and waits till it is drawn. Returns the driver's script function."""
-        width, height = size
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.resize(size)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.get("about:blank")  # ends what the last page still asks for: a search reads every page it lists
         self.driver.get_log("browser"), self.driver.get_log("performance")
@@ -45,6 +43,12 @@ class Browser:
             "Promise.resolve(math).then(() => document.fonts.ready).then(() => setTimeout(done, 50));"
         )
         return self.driver.execute_script
+
+    def resize(self, size):
+        """Gives the window another width and height, in pixels; below 600 it is a phone's."""
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def close(self):
         self.driver.quit()
