@@ -21,7 +21,7 @@ from pathlib import Path
 from mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("slmkit", "tests", "labs", "pyproject.toml")
+COPIED = ("slmkit", "tests", "labs", "book", "pyproject.toml")
 LONGEST = 600  # seconds; a mutation may make a loop endless
 FAILED, BROKEN = 1, (2, 3, 4, 5)  # pytest's exit codes: tests failed; nothing was run as it should be
 

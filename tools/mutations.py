@@ -1427,18 +1427,15 @@ HANDED_OUT = [
     *_in(
         "course/labclaims.py",
         "course/test_labclaims.py::test_the_page_has_every_lab_and_every_claim "
-        "course/test_labclaims.py::test_what_decides_a_claim",
+        "course/test_labclaims.py::test_what_decides_a_claim "
+        "course/test_labclaims.py::test_what_a_lab_measures_is_counted",
         (
             "every claim is measured",
             'measured = sum("this lab" in claim["by"] for claim in claims)',
             "measured = len(claims)",
         ),
         ("a link leads nowhere", '#{ledger.anchor(claim["id"])}', '#{claim["id"]}'),
-        (
-            "published results are tables",
-            '.get(claim["kind"], "published results")',
-            '.get(claim["kind"], TABLES["statistics"])',
-        ),
+        ("configurations are tables", '[TABLES[claim["kind"]]]', '[TABLES["statistics"]]'),
     ),
     *_in(
         "course/apipage.py",

@@ -39,7 +39,7 @@ def by_lab() -> dict[Path, list[dict[str, str]]]:
 
 
 def _decided(claim: dict[str, str], measured: list[str]) -> str:
-    sources = [TABLES.get(claim["kind"], "published results")] if claim["id"] in DECIDED else []
+    sources = [TABLES[claim["kind"]]] if claim["id"] in DECIDED else []
     return " and ".join(sources + ["this lab"] * (claim["id"] in measured))
 
 

@@ -17,7 +17,7 @@ def setup(app):
 PAGES = {
     "index.md": "# Book\n\n```{toctree}\nzebra\nadam\nwords\n```\n",
     "zebra.md": "# Zebra\n\nA {term}`QK norm` here, {term}`tokens <token>` there, and a {term}`Token` again.\n",
-    "adam.md": "# Adam\n\nThe {term}`query/key norm`.\n",
+    "adam.md": "(ratio)=\n# Adam\n\nThe {term}`query/key norm`, and {ref}`this page <ratio>`, which is no word.\n",
     "words.md": "# Words\n\n```{glossary}\nquery/key norm\nQK norm\n  A norm.\n\nratio\n  Of a {term}`token`.\n\n"
     "token\n  A piece.\n```\n",
 }

@@ -67,6 +67,12 @@ def test_what_decides_a_claim():
     assert own["C13"] == "published configurations and this lab"
 
 
+def test_what_a_lab_measures_is_counted():
+    claims = [{"by": "the survey's tables and this lab"}, {"by": "the survey's tables"}, {"by": ""}]
+    assert labclaims.in_words(claims) == " has 3 claims, of which it measures 1 itself."
+    assert labclaims.in_words(claims[1:2]) == " has 1 claim, of which it measures none itself."
+
+
 def test_text_is_escaped():
     claim = rows("claims")[0] | {"statement": "a < b", "by": "", "verdict": "open"}
     assert "<td>a &lt; b</td>" in labclaims.table([claim], "page.html")
