@@ -64,7 +64,7 @@ def write(folder: Path, labs: list[Path]):
 def _keep(path: Path, kept: Path):
     """Moves a notebook that would be overwritten; the time of its last change is part of its new name."""
     changed = datetime.fromtimestamp(path.stat().st_mtime)
-    target = kept / path.parent.parent.name / f"{path.stem}-{changed:%Y-%m-%d-%H%M%S}{path.suffix}"
+    target = kept / path.parent.parent.name / f"{path.stem}-{changed:%Y-%m-%d-%H%M%S-%f}{path.suffix}"
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
     print(f"{path} was not as it had been written; it is kept as {target}")

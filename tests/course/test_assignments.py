@@ -71,6 +71,10 @@ def test_a_notebook_with_answers_is_kept(tmp_path, capsys):
     assert "my answer" in kept.read_text()
     assert path.read_text() == fresh
     assert f"it is kept as {kept}" in capsys.readouterr().out
+    path.write_text(fresh.replace("your turn", "another answer"))
+    assignments.write(tmp_path, labs(["00"]))  # within the same second, most likely
+    texts = [one.read_text() for one in (tmp_path / "kept" / "release").iterdir()]
+    assert sorted("my answer" in text for text in texts) == [False, True]
 
 
 @pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.stem)
