@@ -1267,7 +1267,8 @@ INSTRUMENTS = [
     *_in(
         "course/progress.py",
         "course/test_lab_progress.py",
-        ("the build's passes count", 'if os.environ.get("SLMKIT_LAB_RUNS"):', "if False:"),
+        ("the build's passes count", 'os.environ.get("SLMKIT_LAB_RUNS") or', "False or"),
+        ("a class's passes count", 'os.environ.get("NBGRADER_EXECUTION") == "autograde"', "False"),
         ("solutions count", "not any(MARK in cell for cell in cells)", "True"),
         ("other labs' exercises count", 'running.number != name.partition("/")[0]', "False"),
         ("two notebooks write at once", 'with FileLock(path.with_suffix(".lock"), timeout=WAIT_S):', "if True:"),

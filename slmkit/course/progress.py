@@ -71,8 +71,8 @@ def overview(lab: Path, days: dict[str, str]) -> dict:
 
 
 def _by_the_reader(shell) -> bool:
-    """Whether what runs, notebook or script, is a copy without solutions, and it is not the build that runs it."""
-    if os.environ.get("SLMKIT_LAB_RUNS"):
+    """Whether what runs, notebook or script, is a copy without solutions, and no build or nbgrader runs it."""
+    if os.environ.get("SLMKIT_LAB_RUNS") or os.environ.get("NBGRADER_EXECUTION") == "autograde":
         return False
     script = getattr(sys.modules["__main__"], "__file__", None)
     cells = shell.user_ns.get("In", []) if shell else linecache.getlines(script) if script else []

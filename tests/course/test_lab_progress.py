@@ -42,6 +42,9 @@ def test_solutions_the_build_and_other_labs_do_not_count(monkeypatch):
     monkeypatch.setenv("SLMKIT_LAB_RUNS", "folder")
     progress.passed("00/intensity")
     monkeypatch.delenv("SLMKIT_LAB_RUNS")
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # what nbgrader tells the notebooks of a class
+    progress.passed("00/intensity")
+    monkeypatch.delenv("NBGRADER_EXECUTION")
     solved = [*OWN, "def intensity():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION"]
     monkeypatch.setattr(lab_module, "notebook", lambda: SimpleNamespace(user_ns={"In": solved}))
     progress.passed("00/intensity")

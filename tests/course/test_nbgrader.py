@@ -12,6 +12,7 @@ import pytest
 from invented import Copies
 from nbgrader_course import Course
 
+from slmkit.course import progress
 from slmkit.paths import root
 
 pytestmark = [pytest.mark.grading, pytest.mark.slow]
@@ -66,8 +67,9 @@ def test_deleted_duplicated_and_edited_cells(tmp_path):
     course, lab = Course(tmp_path, ["01"]), "01_the_survey_as_data"
     generate, autograde, feedback, _ = COMMANDS
     assert run(course, lab, generate) == 0, course.said
-    deserved = course.hand_in(lab, ["deleted_cell", "duplicated_id", "edited_test"])
+    deserved, before = course.hand_in(lab, ["deleted_cell", "duplicated_id", "edited_test"]), progress.days()
     assert run(course, lab, autograde) == 0, course.said
+    assert progress.days() == before, "what a class has solved is not the instructor's"
     assert "The cell '01-answer-shares' is missing" in course.said
     assert "The mark '01-check-shares' stands on a cell too many" in course.said
     assert run(course, lab, feedback) == 0, course.said
